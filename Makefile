@@ -1,0 +1,36 @@
+# Two commands do all the set-up: `make sweep` and `make test`.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+SPACE ?= quickstart
+
+.PHONY: sweep test lint format dist clean
+
+sweep: $(VENV)/.installed  ## run a search space, print its leaderboard
+	$(BIN)/engram run $(SPACE)
+
+test: $(VENV)/.installed-test  ## linters, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: $(VENV)/.installed-test  ## mend what linters can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dist: $(VENV)/.installed-test  ## wheel and source distribution
+	$(BIN)/python -m build
+
+clean:  ## remove the environment and what tools leave behind
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Engram needs Python 3.11 or newer; name one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@

@@ -1,0 +1,1 @@
+"""The contract every method follows, and the parts that most methods share."""

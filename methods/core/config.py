@@ -1,0 +1,39 @@
+"""The base of every configuration: frozen, strict, documented."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Config(BaseModel):
+    """Options of a part: an unknown key or a value of the wrong type is an error.
+
+    Every field has a default and a docstring under it, which is what the documentation and
+    ``engram list`` show.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    def canonical(self) -> dict[str, Any]:
+        """Return all values, defaults included, as plain JSON types: equal configs, equal dicts."""
+        return self.model_dump(mode="json")
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested dicts into one level with dotted keys: ``{"budget.iterations": 500}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def by_name(value: Any) -> Any:
+    """Let ``network: mlp`` stand for ``network: {name: mlp}``."""
+    return {"name": value} if isinstance(value, str) else value

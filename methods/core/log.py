@@ -1,0 +1,48 @@
+"""Where a method reports to while it learns."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Log(Protocol):
+    """Receives what a method has to tell; a method never waits for it."""
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Report a number, such as a loss, at a step counted within the task."""
+        ...
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Time a part of the work: ``with log.phase("generator"): ...``."""
+        ...
+
+    def image(self, name: str, x: Tensor) -> None:
+        """Report images, uint8 ``[N, C, H, W]``."""
+        ...
+
+    def tick(self, done: int, total: int) -> None:
+        """Report progress within the task, in examples trained on."""
+        ...
+
+
+class SilentLog:
+    """Listens to nothing."""
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Ignore a number."""
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Time nothing."""
+        return nullcontext()
+
+    def image(self, name: str, x: Tensor) -> None:
+        """Ignore images."""
+
+    def tick(self, done: int, total: int) -> None:
+        """Ignore progress."""
+
+
+SILENT: Log = SilentLog()

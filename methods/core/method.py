@@ -1,0 +1,126 @@
+"""The contract of a continual-learning method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from methods.core.accounting import reachable_bytes
+from methods.core.config import Config as BaseConfig
+from methods.core.log import SILENT, Log
+from methods.core.rng import Rng
+from methods.core.task import Batch, Scenario, StreamInfo, Task
+
+
+class Method(ABC):
+    """A continual-learning algorithm: it sees tasks one after the other and predicts.
+
+    A subclass gives a :class:`Config`, ``fit``, ``remember`` and ``predict``, and registers itself
+    with :func:`methods.core.registry.register`.
+
+    Parameters
+    ----------
+    config : Config
+        The method's own options, network and optimiser included.
+    stream : StreamInfo
+        What is known of the task stream beforehand.
+    rng : Rng
+        The trial's seed; every draw comes from a generator named here.
+    device : torch.device
+        Where the network and the data live.
+    """
+
+    #: Name and paper under which the method is registered; set by ``register``.
+    name: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    #: Scenarios the method is defined for; others are skipped in the plan and listed there.
+    scenarios: ClassVar[frozenset[Scenario]] = frozenset(Scenario)
+    #: Options that a list at the top level of a search space expands for this method.
+    axes: ClassVar[frozenset[str]] = frozenset()
+    #: Options that describe the training protocol rather than the method; labels leave them out.
+    protocol: ClassVar[frozenset[str]] = frozenset()
+
+    class Config(BaseConfig):
+        """Options that every method has."""
+
+        variant: Literal["corrected"] = "corrected"
+        """``as-released`` reproduces a published system's defects, where a method offers it."""
+
+    def __init__(
+        self, config: Any, stream: StreamInfo, rng: Rng, device: torch.device | str = "cpu"
+    ) -> None:
+        self.config, self.stream, self.rng = config, stream, rng
+        self.device = torch.device(device)
+        #: Number of tasks learnt so far: while task t is being learnt it is t (first task: 0).
+        self.tasks_learned = 0
+
+    @final
+    def learn(self, task: Task, log: Log = SILENT) -> None:
+        """Learn one task, then close it: ``fit``, ``remember``.
+
+        Raises
+        ------
+        ValueError
+            If tasks come out of order.
+        """
+        if task.index != self.tasks_learned:
+            raise ValueError(f"task {task.index} came when task {self.tasks_learned} was due")
+        rng = self.rng.at(task.index)  # dropout and the like draw from the global generator
+        try:
+            with log.phase("fit"), rng.scoped("fit", self.device):
+                self.fit(task, log)
+            with log.phase("remember"), rng.scoped("remember", self.device):
+                self.remember(task, log)
+        finally:
+            task.close()
+        self.tasks_learned += 1
+
+    @abstractmethod
+    def fit(self, task: Task, log: Log) -> None:
+        """Change the classifier with the task's data, and nothing that outlives the task else."""
+
+    @abstractmethod
+    def remember(self, task: Task, log: Log) -> None:
+        """Prepare for the tasks to come: freeze, fill memories, train generators, take snapshots.
+
+        The classifier's weights stay as ``fit`` left them.
+        """
+
+    @abstractmethod
+    def predict(self, x: Tensor, task_id: int | None = None) -> Tensor:
+        """Return logits, float ``[B, classes]``, -inf where a class is not eligible.
+
+        Parameters
+        ----------
+        x : Tensor
+            uint8 ``[B, C, H, W]``.
+        task_id : int, optional
+            Given in the task-incremental scenario, and only there.
+        """
+
+    def sample(
+        self, n: int, *, classes: tuple[int, ...] | None = None, task: int | None = None
+    ) -> Batch | None:
+        """Draw ``n`` remembered or generated images, or None if the method keeps none."""
+        return None
+
+    def owners(self) -> dict[str, object]:
+        """Name everything that survives a task and holds data: network, optimizer, memory."""
+        return {}
+
+    @final
+    def bytes_kept(self) -> dict[str, int]:
+        """Bytes of storage that survive a task, by owner; storage shared by two is counted once."""
+        seen: set[int] = set()
+        return {name: reachable_bytes(owner, seen) for name, owner in self.owners().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on at a task boundary, as tensors and plain values."""
+        return {"tasks_learned": self.tasks_learned}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict` of an equal method: byte for byte as if uninterrupted."""
+        self.tasks_learned = state["tasks_learned"]

@@ -1,0 +1,130 @@
+"""The parts of a training loop: budget, order of data, optimiser, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.core.config import Config, by_name
+
+
+class Diverged(RuntimeError):
+    """Training produced a loss that is not a number; the message says where."""
+
+
+class Budget(Config):
+    """How long a task is trained: a number of iterations or of epochs, one of the two."""
+
+    iterations: PositiveInt | None = None
+    """Optimiser steps per task; 500 where neither this nor ``epochs`` is given."""
+    epochs: PositiveInt | None = None
+    """Passes over the task's training data."""
+    batch_size: PositiveInt = 128
+    """Examples of the task in each step."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unit(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            iterations, epochs = values.get("iterations"), values.get("epochs")
+            if iterations is not None and epochs is not None:
+                raise ValueError("give iterations or epochs, not both")
+            if iterations is None and epochs is None:
+                return {**values, "iterations": 500}
+        return values
+
+    def steps(self, examples: int) -> int:
+        """Return the number of optimiser steps on a task of so many examples."""
+        if self.iterations is not None:
+            return self.iterations
+        assert self.epochs is not None  # the validator saw to it
+        return self.epochs * -(-examples // self.batch_size)
+
+    def batches(self, examples: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the rows of each step: int64 ``[B]``, in a fresh random order for each pass.
+
+        Counted in epochs, the last batch of a pass may be smaller. Counted in iterations, passes
+        follow each other without a seam and every batch is full.
+        """
+        if examples == 0:
+            raise ValueError("the task has no training data")
+        if self.iterations is None:
+            for _ in range(self.epochs or 0):
+                order = torch.randperm(examples, generator=generator)
+                for start in range(0, examples, self.batch_size):
+                    yield order[start : start + self.batch_size]
+            return
+        queue = torch.empty(0, dtype=torch.int64)
+        for _ in range(self.iterations):
+            while len(queue) < self.batch_size:
+                queue = torch.cat([queue, torch.randperm(examples, generator=generator)])
+            batch, queue = queue[: self.batch_size], queue[self.batch_size :]
+            yield batch
+
+
+class _Optimizer(Config):
+    lr: PositiveFloat = 1e-3
+    """Learning rate."""
+    weight_decay: NonNegativeFloat = 0.0
+    """L2 penalty, added to the gradient."""
+    reset: Literal["task", "never"] = "never"
+    """Carry the moments on from task to task, or start each task afresh. Freezing always resets."""
+
+
+class Adam(_Optimizer):
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980)."""
+
+    name: Literal["adam"] = "adam"
+    betas: Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Field(strict=False)] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimiser; fused, because PyTorch's default on the CPU is a Python loop."""
+        return torch.optim.Adam(
+            parameters, self.lr, self.betas, weight_decay=self.weight_decay, fused=True
+        )
+
+
+class Sgd(_Optimizer):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: NonNegativeFloat = 0.0
+    """Share of the last step that is kept."""
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimiser, fused."""
+        return torch.optim.SGD(
+            parameters, self.lr, self.momentum, weight_decay=self.weight_decay, fused=True
+        )
+
+
+#: Any optimiser, told apart by its ``name``; a bare name stands for its defaults.
+OptimizerConfig = Annotated[Adam | Sgd, Field(discriminator="name"), BeforeValidator(by_name)]
+
+
+def masked_cross_entropy(logits: Tensor, y: Tensor, eligible: Tensor) -> Tensor:
+    """Mean cross-entropy of a softmax over the eligible classes only.
+
+    Parameters
+    ----------
+    logits : Tensor
+        float ``[B, classes]``.
+    y : Tensor
+        int64 ``[B]``, each an eligible class.
+    eligible : Tensor
+        bool ``[classes]``, or ``[B, classes]`` where rows differ.
+    """
+    return functional.cross_entropy(logits.masked_fill(~eligible, -torch.inf), y)

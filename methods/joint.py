@@ -1,0 +1,80 @@
+"""Training on everything seen so far: the upper bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from methods.core.classifier import Classifier
+from methods.core.log import Log
+from methods.core.registry import register
+from methods.core.rng import Rng
+from methods.core.task import Batch, Examples, StreamInfo, Task
+from methods.memories.buffer import Buffer
+
+
+class Union:
+    """The examples of a buffer followed by those of the task at hand, read as one set."""
+
+    def __init__(self, past: Buffer, task: Task) -> None:
+        self.past, self.task = past, task
+
+    def __len__(self) -> int:
+        return len(self.past) + len(self.task.train)
+
+    def gather(self, index: Tensor) -> Batch:
+        """Return rows of both; ``task`` tells which task each row belongs to."""
+        old = index < len(self.past)
+        past = self.past.gather(index[old])
+        new = self.task.train.gather(index[~old] - len(self.past))
+        assert past.y is not None
+        assert past.task is not None
+        assert new.y is not None
+        tasks = torch.full_like(new.y, self.task.index)
+        return Batch(
+            torch.cat([past.x, new.x]),
+            torch.cat([past.y, new.y]),
+            torch.cat([past.task, tasks]),
+        )
+
+
+@register("joint")
+class Joint(Classifier):
+    """Keep all data and train on the union of all tasks so far.
+
+    Not a continual learner: it shows what the network reaches in the same number of steps when
+    nothing has to be forgotten.
+    """
+
+    def __init__(
+        self,
+        config: Classifier.Config,
+        stream: StreamInfo,
+        rng: Rng,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(config, stream, rng, device)
+        self.memory = Buffer(device=self.device)
+
+    def training_examples(self, task: Task) -> Examples:
+        """Return the task's data together with those of all tasks before it."""
+        return Union(self.memory, task) if len(self.memory) else task.train
+
+    def after_task(self, task: Task, log: Log) -> None:
+        """Keep all data of the task."""
+        self.memory.absorb(task.train, task.index, self.rng.at(task.index).of("memory"), log)
+
+    def owners(self) -> dict[str, object]:
+        """All data seen so far are memory."""
+        return super().owners() | {"memory": self.memory}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the data."""
+        return super().state_dict() | {"memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the data too."""
+        super().load_state_dict(state)
+        self.memory.load_state_dict(state["memory"])

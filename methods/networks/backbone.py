@@ -1,0 +1,113 @@
+"""A network as ordered blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """Ordered blocks; *depth d* is the output of the first ``d`` of them, depth 0 the images.
+
+    Heads are no blocks. Images enter as uint8 and are scaled to [0, 1] inside, on their device, so
+    that depth 0 stays one byte a value.
+
+    Parameters
+    ----------
+    blocks : sequence of nn.Module
+        Run one after the other.
+    shape : tuple of int
+        ``(channels, height, width)`` of an image.
+
+    Attributes
+    ----------
+    blocks : nn.ModuleList
+    shapes : tuple of tuple of int
+        Shape of one item at each depth 0..D.
+    frozen : int
+        Number of leading blocks that no longer learn.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.frozen = 0
+        self.shapes = self._shapes(shape)
+
+    def _shapes(self, shape: tuple[int, int, int]) -> tuple[tuple[int, ...], ...]:
+        """Find the shape at each depth with one blank image, in eval mode: no statistic moves."""
+        shapes: list[tuple[int, ...]] = [shape]
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            z = torch.zeros(1, *shape)
+            for block in self.blocks:
+                z = block(z)
+                shapes.append(tuple(z.shape[1:]))
+        self.train(training)
+        return tuple(shapes)
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks D."""
+        return len(self.blocks)
+
+    @property
+    def features(self) -> int:
+        """Number of values at depth D, which is what a head reads."""
+        return math.prod(self.shapes[-1])
+
+    def run(self, z: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Carry activations from depth ``start`` to depth ``stop`` (default: the last).
+
+        Parameters
+        ----------
+        z : Tensor
+            ``[B, *shapes[start]]``; uint8 images, or floats already in [0, 1], at depth 0.
+        start, stop : int
+            ``0 <= start <= stop <= D``.
+
+        Returns
+        -------
+        Tensor
+            float ``[B, *shapes[stop]]``.
+
+        Raises
+        ------
+        ValueError
+            If the depths are out of order or out of range.
+        """
+        stop = self.depth if stop is None else stop
+        if not 0 <= start <= stop <= self.depth:
+            raise ValueError(
+                f"cannot run from depth {start} to depth {stop} in {self.depth} blocks"
+            )
+        if z.dtype == torch.uint8:
+            z = z.float().div_(255)
+        for block in self.blocks[start:stop]:
+            z = block(z)
+        return z
+
+    def freeze(self, depth: int) -> None:
+        """Stop the first ``depth`` blocks from learning, for good.
+
+        Their parameters take no gradient, and they stay in eval mode whatever ``train()`` says:
+        dropout off, batch-norm statistics fixed.
+        """
+        if not 0 <= depth <= self.depth:
+            raise ValueError(f"cannot freeze {depth} of {self.depth} blocks")
+        self.frozen = depth
+        for block in self.blocks[:depth]:
+            block.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode, all but the frozen blocks."""
+        super().train(mode)
+        for block in self.blocks[: self.frozen]:
+            block.eval()
+        return self

@@ -1,0 +1,239 @@
+"""The command line: ``engram plan | run | leaderboard | show | list | data | ui``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from orchestrator.errors import UserError
+
+app = typer.Typer(
+    name="engram",
+    help="Grids of continual learning with generative replay: run, record, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look after the data that task streams use.")
+app.add_typer(data_app, name="data")
+
+Space = Annotated[str, typer.Argument(help="A search space: a file, or a packaged name.")]
+Results = Annotated[
+    Path, typer.Option("--results", envvar="ENGRAM_RESULTS", help="Folder of results.")
+]
+Data = Annotated[Path, typer.Option("--data", envvar="ENGRAM_DATA", help="Folder of data.")]
+_RESULTS, _DATA = Path("results"), Path("data")
+
+
+#: What the argument parser raises; typer names only its subclass.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Format(StrEnum):
+    """Forms of a leaderboard."""
+
+    TERMINAL = "terminal"
+    MD = "md"
+    PARQUET = "parquet"
+
+
+class Kind(StrEnum):
+    """What ``engram list`` can list."""
+
+    METHODS = "methods"
+    DATASETS = "datasets"
+    SEARCH_SPACES = "search-spaces"
+    TRIALS = "trials"
+
+
+@app.command(epilog="Example: engram plan quickstart")
+def plan(
+    space: Space,
+    results: Results = _RESULTS,
+    data: Data = _DATA,
+    every: Annotated[bool, typer.Option("--all", help="List every trial of a long plan.")] = False,
+) -> None:
+    """List the trials that a search space means, and what is done of them."""
+    from orchestrator.listing import print_plan
+    from orchestrator.plan import make_plan
+    from orchestrator.results import ResultsStore
+
+    made = make_plan(space, data)
+    print_plan(made, ResultsStore(results).outcomes(), _console(), every)
+
+
+@app.command(epilog="Example: engram run quickstart --results results")
+def run(
+    space: Space,
+    results: Results = _RESULTS,
+    data: Data = _DATA,
+    mlflow: Annotated[bool, typer.Option(help="Record in MLflow too.")] = True,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run trials again whose method raised an error.")
+    ] = False,
+) -> None:
+    """Run what is pending of a search space, record it and print its leaderboard.
+
+    The same command again runs nothing twice; after an interruption it goes on.
+    """
+    from orchestrator import api
+    from orchestrator.listing import print_sweep
+
+    console = _console()
+    sweep = api.run(space, results=results, data=data, mlflow=mlflow, retry=retry, console=console)
+    print_sweep(sweep, results, data, mlflow, console)
+    if sweep.outcome.pending:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: engram leaderboard quickstart --format md --output table.md")
+def leaderboard(
+    space: Annotated[
+        str | None, typer.Argument(help="Name of one sweep; all of them by default.")
+    ] = None,
+    results: Results = _RESULTS,
+    form: Annotated[Format, typer.Option("--format", help="Form of the table.")] = Format.TERMINAL,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Take trials too that no sweep plans any more.")
+    ] = False,
+) -> None:
+    """Pool the trials of a results folder over their seeds, with intervals, and rank them."""
+    from orchestrator import api
+    from orchestrator.listing import write_leaderboard
+
+    if not results.is_dir():
+        raise UserError(f"{results}: holds no results; run a search space first: engram run SPACE")
+    name = Path(space).stem if space and space.endswith((".yaml", ".yml")) else space
+    table = api.read_leaderboard(results, name, everything=every)
+    write_leaderboard(table, form.value, output, _console())
+
+
+@app.command(epilog="Example: engram show 3f2a")
+def show(
+    trial: Annotated[str, typer.Argument(help="The first letters of a trial's id, or its name.")],
+    results: Results = _RESULTS,
+) -> None:
+    """Show all that is recorded of one trial."""
+    from orchestrator.listing import print_trial
+    from orchestrator.results import ResultsStore
+
+    print_trial(trial, ResultsStore(results), _console())
+
+
+@app.command("list", epilog="Example: engram list methods")
+def list_(
+    kind: Annotated[
+        Kind | None, typer.Argument(help="What to list; all but trials by default.")
+    ] = None,
+    results: Results = _RESULTS,
+    data: Data = _DATA,
+) -> None:
+    """List methods, datasets, search spaces, or recorded trials."""
+    from orchestrator.listing import print_lists
+
+    kinds = [kind.value] if kind else [Kind.METHODS.value, "datasets", "search-spaces"]
+    print_lists(kinds, results, data, _console())
+
+
+@data_app.command("list", epilog="Example: engram data list")
+def data_list(data: Data = _DATA) -> None:
+    """List sources of data, and whether each is ready."""
+    from orchestrator.listing import print_sources
+
+    print_sources(data, _console())
+
+
+@data_app.command(epilog="Example: engram data prepare mnist --data data")
+def prepare(
+    source: Annotated[str, typer.Argument(help="A source of data, such as mnist.")],
+    data: Data = _DATA,
+    local: Annotated[
+        Path | None, typer.Option("--from", help="Folder that holds the raw files already.")
+    ] = None,
+) -> None:
+    """Download a source if it is missing, and convert it for all trials."""
+    from orchestrator.data import prepare as prepare_source
+
+    dataset = prepare_source(source, data, local)
+    _console().print(
+        f"{source} is ready: {len(dataset.train_x):,} training and {len(dataset.test_x):,} test "
+        f"images of {' × '.join(map(str, dataset.shape))}, {dataset.classes} classes",
+        highlight=False,
+    )
+
+
+@app.command(epilog="Example: engram ui quickstart --port 5000")
+def ui(
+    space: Annotated[
+        str | None, typer.Argument(help="Sweep to link to; the latest by default.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000,
+) -> None:
+    """Start MLflow's pages on this machine, and print the link to a sweep's comparison."""
+    from orchestrator.ui import serve
+
+    serve(space, port, _console())
+
+
+def _console() -> Console:
+    """Return standard output, as wide as the terminal, or wide enough for tables in a file."""
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def main() -> None:
+    """Run the command line: a mistake of the user is one line and exit status 2."""
+    try:
+        status = app(standalone_mode=False)
+    except UserError as error:
+        for line in str(error).splitlines():
+            _complain(line)
+        sys.exit(2)
+    except _UsageError as error:
+        _complain(_usage(error))
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted; what has finished is kept, and the same command goes on")
+        sys.exit(130)
+    except BrokenPipeError:  # `engram plan … | head`
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(line: str) -> None:
+    print(f"engram: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
+
+
+def _usage(error: Any) -> str:
+    """Put a usage error into one line, with a suggestion where a name is near."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    wrong = message.split("'")[1] if message.count("'") > 1 else message.rsplit(" ", 1)[-1]
+    if message.startswith(("No such command", "No such option")):
+        near = difflib.get_close_matches(wrong, _names(error.ctx), n=1)
+        what = "option" if wrong.startswith("-") else "command"
+        message = f"no such {what}: {wrong}" + (f"; did you mean {near[0]}?" if near else "")
+    where = error.ctx.command_path if error.ctx else "engram"
+    return f'{message[0].lower()}{message[1:]}; "{where} --help" tells more'
+
+
+def _names(context: Any) -> list[str]:
+    """Options and commands that could have been meant."""
+    if context is None:
+        return []
+    options = [name for parameter in context.command.params for name in parameter.opts]
+    return [*options, *getattr(context.command, "commands", {})]
+
+
+if __name__ == "__main__":
+    main()

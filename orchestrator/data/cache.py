@@ -1,0 +1,168 @@
+"""Every source as memory-mapped tensors, converted once and shared by all processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from orchestrator.data.arrow import map_images, read_header
+from orchestrator.data.convert import MissingData, command_for, convert, find_converted
+from orchestrator.data.sources import SOURCES, Source, get_source
+
+__all__ = [
+    "Dataset",
+    "MissingData",
+    "SourceState",
+    "fingerprint",
+    "list_sources",
+    "open_source",
+    "prepare",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A source whose tensors lie on the cache's memory-mapped file.
+
+    Attributes
+    ----------
+    name : str
+    train_x, test_x : Tensor
+        uint8 ``[N, C, H, W]``.
+    train_y, test_y : Tensor
+        int64 ``[N]``, classes counted from 0.
+    classes : int
+    shape : tuple of int
+        ``(channels, height, width)``.
+    fingerprint : str
+        SHA-256 of pixels, labels and their division into training and test data.
+    """
+
+    name: str
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    classes: int
+    shape: tuple[int, int, int]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """A line of :func:`list_sources`; ``command`` prepares what is missing, where one can."""
+
+    name: str
+    title: str
+    shape: tuple[int, int, int]
+    classes: int
+    state: Literal["embedded", "prepared", "raw files found", "missing"]
+    command: str | None = None
+
+
+def open_source(name: str, data_dir: Path) -> Dataset:
+    """Open a source; within a process a file that has not changed is mapped only once.
+
+    Where only the raw files are there, they are converted first. Nothing is downloaded.
+
+    Parameters
+    ----------
+    name : str
+        A registered source.
+    data_dir : Path
+        The folder of raw files; the converted file is ``arrow/<name>.arrow`` below it, or in the
+        user's cache folder where ``data_dir`` cannot be written.
+
+    Raises
+    ------
+    MissingData
+        If there is neither a converted file nor the raw files.
+    UserError
+        If the source is unknown, or its file is damaged.
+    """
+    source = get_source(name)
+    path = _converted(source, Path(data_dir))
+    return _open(source, path, _stamp(path))
+
+
+def fingerprint(name: str, data_dir: Path) -> str:
+    """Return the fingerprint of a source without reading its pixels, converting it if need be.
+
+    Raises as :func:`open_source` does.
+    """
+    source = get_source(name)
+    path = _converted(source, Path(data_dir))
+    return _fingerprint(source, path, _stamp(path))
+
+
+def prepare(name: str, data_dir: Path, source_dir: Path | None = None) -> Dataset:
+    """Get a source ready: download its raw files if they are missing, convert them, open it.
+
+    Parameters
+    ----------
+    name : str
+        A registered source.
+    data_dir : Path
+        The folder of raw files and of the converted file; made if it is not there.
+    source_dir : Path, optional
+        A folder that holds the raw files. They are then read from there instead, nothing is
+        downloaded, and a file converted earlier is replaced.
+
+    Raises
+    ------
+    MissingData
+        If ``source_dir`` lacks the raw files, or they are missing and cannot be downloaded.
+    UserError
+        If the source is unknown, a download fails, or nothing can be written.
+    """
+    source, data_dir = get_source(name), Path(data_dir)
+    if source_dir is None:
+        path = find_converted(source, data_dir) or convert(
+            source, data_dir, data_dir, download=True
+        )
+    else:
+        path = convert(source, data_dir, Path(source_dir), anew=True)
+    return _open(source, path, _stamp(path))
+
+
+def list_sources(data_dir: Path) -> list[SourceState]:
+    """Say of each source whether it is ready to use; no data are read."""
+    rows = []
+    for name in sorted(SOURCES):
+        source, command = SOURCES[name], None
+        state: Literal["embedded", "prepared", "raw files found", "missing"] = "missing"
+        if source.embedded:
+            state = "embedded"
+        elif find_converted(source, Path(data_dir)):
+            state = "prepared"
+        elif source.found_in(Path(data_dir)):
+            state = "raw files found"
+        elif source.download:
+            command = command_for(source, Path(data_dir))
+        rows.append(SourceState(name, source.title, source.shape, source.classes, state, command))
+    return rows
+
+
+def _converted(source: Source, data_dir: Path) -> Path:
+    return find_converted(source, data_dir) or convert(source, data_dir, data_dir)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Tell one content of a path from the next; a replaced file has another inode."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=8)
+def _open(source: Source, path: Path, stamp: tuple[int, int, int]) -> Dataset:
+    header, tensors = map_images(path, source)
+    return Dataset(source.name, *tensors, header.classes, header.shape, header.fingerprint)
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(source: Source, path: Path, stamp: tuple[int, int, int]) -> str:
+    return read_header(path, source).fingerprint

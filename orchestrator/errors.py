@@ -1,0 +1,45 @@
+"""Mistakes that the user can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake that the user can mend.
+
+    The message says in one line what is wrong, where, and what to do about it; a file with several
+    mistakes gets a line for each. The command line prints it without a traceback and exits with
+    status 2.
+    """
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown word: the nearest known one, or all of them.
+
+    Examples
+    --------
+    >>> "unknown source 'mnits'" + did_you_mean("mnits", ["digits", "mnist"])
+    "unknown source 'mnits'; did you mean 'mnist'?"
+    """
+    words = sorted(known)
+    near = get_close_matches(str(word), words, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; possible: {', '.join(words)}" if words else ""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """Return the line that reports an unknown name.
+
+    Parameters
+    ----------
+    what : str
+        What was named, such as ``"source"``.
+    name : object
+        The name as the user wrote it.
+    known : iterable of str
+        The names that exist.
+    """
+    return f"unknown {what} {name!r}{did_you_mean(name, known)}"

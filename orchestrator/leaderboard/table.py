@@ -1,0 +1,244 @@
+"""The leaderboard as a table: trials pooled over seeds, counted honestly, ranked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.leaderboard.statistics import mean_interval
+from orchestrator.metrics import METRICS
+
+#: Order of the scenarios on the leaderboard, hardest first.
+SCENARIOS = ("class-incremental", "domain-incremental", "task-incremental")
+#: What a trial spends; the leaderboard shows plain means of these.
+COSTS = ("bytes_kept", "seconds", "samples_per_second")
+#: The variant that shows a published system with its defects, and is never ranked.
+AS_RELEASED = "as-released"
+
+_COUNTED_AS = {"missing": "missing", "diverged": "diverged", "error": "errors"}
+_OUTCOMES = ("finished", "diverged", "error")
+_BLOCK = ["dataset", "scenario"]
+_FAMILY = [*_BLOCK, "method", "settings", "variant"]
+_GROUP = [*_FAMILY, "setup"]
+_IDENTIFYING = ["id", *_GROUP, "seed"]
+
+#: The columns of the leaderboard, in order.
+COLUMNS: tuple[str, ...] = (
+    *(*_BLOCK, "method", "settings", "rank", "n"),
+    *(f"{metric}{bound}" for metric in METRICS for bound in ("", "_low", "_high")),
+    *COSTS,
+    *(*_COUNTED_AS.values(), "variant"),
+)
+
+_TEXTS = ("dataset", "scenario", "method", "settings", "variant")
+_COUNTS = ("rank", "n", *_COUNTED_AS.values())
+_DTYPES = {
+    column: "str" if column in _TEXTS else "Int64" if column in _COUNTS else "float64"
+    for column in COLUMNS
+}
+_LONGEST = 60  # characters that a row may add to its settings before a short hash says it better
+_HASH = re.compile(r"[0-9a-f]{16,}", re.IGNORECASE)
+
+
+def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Pool trials over their seeds and rank the methods of each dataset and scenario.
+
+    Trials are pooled only where dataset, scenario, method, settings, variant and setup agree.
+    Rows that agree in all but the setup get the flattened keys that differ appended to their
+    settings (``buffer_size=50, budget.iterations=200``; hashes cut short; a hash of the whole
+    setup where that gets long). Where streams of different length meet in one dataset and
+    scenario, every row there says its ``tasks``. The order of the input changes nothing.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        One row per trial: the texts ``id, dataset, scenario, method, settings, setup`` (a JSON
+        object) ``, variant, outcome`` (finished, diverged or error), the integers ``seed`` and
+        ``stream_seed``, the metrics of :func:`orchestrator.metrics.summary`, ``bytes_kept``
+        (bytes), ``seconds`` and ``samples_per_second``. The numbers of trials that did not finish
+        are not looked at.
+    planned : pandas.DataFrame, optional
+        The trials that there should be, with the columns ``id, dataset, scenario, method,
+        settings, setup, variant, seed``. Those whose id has no record are counted as missing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per group with the columns :data:`COLUMNS`. ``n`` trials finished and are in the
+        means; ``_low`` and ``_high`` bound the 95 % Student-t interval. A mean is NaN if any of
+        its values is. Ranks go by mean ``average_accuracy`` within dataset and scenario, best
+        first, equal means sharing the better rank; rows without finished trials and rows of the
+        variant as-released have none and come last.
+
+    Raises
+    ------
+    ValueError
+        If a column or an identifying value is missing, an outcome is unknown, a setup is no JSON
+        object, a finished trial has no finite accuracy, or a trial occurs twice: one id in two
+        records, or two ids with the same group, seed and stream seed. The latter differ in
+        something that the setup does not say, and no choice between them would be honest.
+    """
+    numbers = [*METRICS, *COSTS]
+    done = _checked(records, [*_IDENTIFYING, "stream_seed", "outcome", *numbers], "records")
+    unknown = sorted(set(done["outcome"]) - set(_OUTCOMES))
+    if unknown:
+        raise ValueError(f"records: unknown outcome {', '.join(map(repr, unknown))}")
+    _refuse_duplicates(done)
+    finished = done[done["outcome"] == "finished"]
+    pointless = finished["id"][~np.isfinite(finished["average_accuracy"].astype("float64"))]
+    if len(pointless):
+        raise ValueError(f"records: finished without a finite accuracy: {', '.join(pointless)}")
+
+    if planned is None:
+        planned = pd.DataFrame(columns=_IDENTIFYING)
+    plan = _checked(planned, _IDENTIFYING, "planned").drop_duplicates("id")
+    missing = plan[~plan["id"].isin(done["id"])]
+
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    for key, trials in done.groupby(_GROUP):
+        groups[key] = _row(trials)
+    for key, trials in missing.groupby(_GROUP):
+        groups.setdefault(key, _row(done.iloc[:0]))["missing"] = len(trials)
+    rows = [dict(zip(_GROUP, key, strict=True)) | row for key, row in sorted(groups.items())]
+    _name_apart(rows)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(_DTYPES)
+    return _ranked(table)
+
+
+def _checked(frame: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataFrame:
+    """Return these columns with canonical setups, or say what is wrong with them."""
+    absent = [column for column in columns if column not in frame.columns]
+    if absent and len(frame.columns):
+        raise ValueError(f"{name}: no column {', '.join(absent)}")
+    frame = frame.reindex(columns=list(columns))
+    for column in columns:
+        if column not in (*METRICS, *COSTS) and frame[column].isna().any():
+            raise ValueError(f"{name}: empty value in column {column}")
+    canonical = {setup: _canonical(setup) for setup in frame["setup"].unique()}
+    return frame.assign(setup=[canonical[setup] for setup in frame["setup"]])
+
+
+def _canonical(setup: str) -> str:
+    try:
+        value = json.loads(setup)
+    except ValueError as error:
+        raise ValueError(f"setup is not JSON ({error}): {setup!r}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"setup is not a JSON object: {setup!r}")
+    return _compact(value)
+
+
+def _refuse_duplicates(done: pd.DataFrame) -> None:
+    twice = sorted(set(done["id"][done["id"].duplicated()]))
+    if twice:
+        raise ValueError(f"records: more than one record of trial {', '.join(twice)}")
+    same = done[done.duplicated([*_GROUP, "seed", "stream_seed"], keep=False)]
+    for _, trials in same.groupby([*_GROUP, "seed", "stream_seed"]):
+        first = trials.iloc[0]
+        raise ValueError(
+            f"records: trials {', '.join(sorted(trials['id']))} are all {first['method']} "
+            f"({first['settings'] or 'default settings'}) on {first['dataset']}, "
+            f"{first['scenario']}, seed {first['seed']}, stream seed {first['stream_seed']}, "
+            "with one setup; what tells them apart must be part of their setup"
+        )
+
+
+def _row(trials: pd.DataFrame) -> dict[str, Any]:
+    """Return the numbers of one group."""
+    finished = trials[trials["outcome"] == "finished"]
+    row: dict[str, Any] = {"n": len(finished)}
+    for metric in METRICS:
+        mean, low, high, _ = mean_interval(finished[metric])
+        row |= {metric: mean, f"{metric}_low": low, f"{metric}_high": high}
+    row |= {cost: mean_interval(finished[cost]).mean for cost in COSTS}
+    return row | {
+        count: int((trials["outcome"] == outcome).sum()) for outcome, count in _COUNTED_AS.items()
+    }
+
+
+def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with ranks, sorted."""
+    table["rank"] = (
+        table[(table["n"] > 0) & (table["variant"] != AS_RELEASED)]
+        .groupby(_BLOCK)["average_accuracy"]
+        .rank(method="min", ascending=False)
+        .reindex(table.index)
+        .astype("Int64")
+    )
+    place = {scenario: i for i, scenario in enumerate(SCENARIOS)}
+    keys = table.assign(
+        place=[place.get(scenario, len(place)) for scenario in table["scenario"]],
+        worst=-table["average_accuracy"],
+    )
+    by = ["dataset", "place", "scenario", "rank", "worst", "method", "settings", "variant"]
+    return table.loc[keys.sort_values(by, na_position="last").index].reset_index(drop=True)
+
+
+def _name_apart(rows: list[dict[str, Any]]) -> None:
+    """Append to the settings what tells rows of one family apart."""
+    for block in _parted(rows, _BLOCK):
+        differing = _differing([_flatten(row["setup"]) for row in block])
+        lengths = [key for key in differing if key.split(".")[-1] == "tasks"]
+        for family in _parted(block, _FAMILY):
+            texts = _labels([row["setup"] for row in family], lengths)
+            for row, text in zip(family, texts, strict=True):
+                row["settings"] = ", ".join(filter(None, (row["settings"], text)))
+
+
+def _parted(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """Return the rows in lists that agree in these keys."""
+    parts: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        parts.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return list(parts.values())
+
+
+def _labels(setups: Sequence[str], always: Sequence[str]) -> list[str]:
+    """Return one short text per setup: the keys that differ between them, and those of always."""
+    flat = [_flatten(setup) for setup in setups]
+    shown = sorted({*_differing(flat), *always})
+    texts = [
+        ", ".join(f"{key}={_readable(one[key])}" for key in shown if key in one) for one in flat
+    ]
+    if len(set(texts)) == len(texts) and max(map(len, texts)) <= _LONGEST:
+        return texts
+    digests = [hashlib.sha256(setup.encode()).hexdigest() for setup in setups]
+    length = next(k for k in range(8, 65) if len({d[:k] for d in digests}) == len(digests))
+    return [f"setup={digest[:length]}" for digest in digests]
+
+
+def _differing(flat: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the keys that not all of these have with one value."""
+    keys = {key for one in flat for key in one}
+    return sorted(key for key in keys if len({one.get(key) for one in flat}) > 1)
+
+
+def _flatten(setup: str) -> dict[str, str]:
+    """Return the leaves of a JSON object as JSON text by dotted key; ``{}`` is a leaf too."""
+
+    def leaves(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+        for key, item in value.items():
+            if isinstance(item, dict) and item:
+                yield from leaves(item, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", _compact(item)
+
+    return dict(leaves(json.loads(setup), ""))
+
+
+def _readable(text: str) -> str:
+    """Return JSON text as a reader wants it: strings without quotes, hashes cut short."""
+    value = json.loads(text)
+    if not isinstance(value, str):
+        return text
+    return value[:8] if _HASH.fullmatch(value) else value
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

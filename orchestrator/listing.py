@@ -1,0 +1,260 @@
+"""What the command line prints: plans, sweeps, trials and lists."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.errors import UserError
+from orchestrator.figures import accuracy_markdown
+from orchestrator.metrics import METRICS
+from orchestrator.results import Record, ResultsStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.api import Sweep
+    from orchestrator.plan import Plan
+
+#: Trials that a plan lists unless all are asked for.
+_MOST_LISTED = 200
+
+
+def print_plan(plan: Plan, outcomes: Mapping[str, str], console: Console, every: bool) -> None:
+    """Print the trials of a plan, what collapsed and what is done."""
+    table = _table("trial", "dataset", "scenario", "method", "seed", "state")
+    shown = plan.trials if every else plan.trials[:_MOST_LISTED]
+    for trial in shown:
+        config = trial.config
+        _row(
+            table,
+            trial.id,
+            config.stream.dataset,
+            str(config.stream.scenario),
+            config.label,
+            str(config.seed),
+            outcomes.get(trial.id, "pending"),
+        )
+    console.print(table)
+    if len(shown) < len(plan.trials):
+        _say(console, f"… and {len(plan.trials) - len(shown):,} more; --all lists every one")
+    states = Counter(outcomes.get(trial.id, "pending") for trial in plan.trials)
+    counted = ", ".join(f"{n:,} {state}" for state, n in sorted(states.items()))
+    _say(console, f"\n{plan.space.name}: {len(plan.trials):,} unique trials ({counted})")
+    _say(console, f"  grid of {plan.points:,} points; {plan.points - len(plan.trials):,} of them")
+    _say(
+        console,
+        "  are trials listed already, because these axes collapse:"
+        if plan.collapsed
+        else "  repeat another",
+    )
+    for line in plan.collapsed:
+        _say(console, f"    {line}")
+    for line in plan.skipped:
+        _say(console, f"  skipped: {line}")
+
+
+def print_sweep(sweep: Sweep, results: Path, data: Path, mlflow: bool, console: Console) -> None:
+    """Print how a sweep ended: its leaderboard, where that was saved, and what to do next."""
+    from orchestrator.leaderboard import TerminalReport
+
+    plan, outcome = sweep.plan, sweep.outcome
+    console.print(TerminalReport(sweep.leaderboard))
+    done = len(plan.trials) - len(outcome.pending)
+    _say(
+        console,
+        f"\n{plan.space.name}: {done} of {len(plan.trials)} trials done, {outcome.ran} of them now",
+    )
+    if outcome.failed:
+        counts = Counter(outcome.failed.values())
+        text = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
+        _say(console, f"Did not finish: {text}; engram show TRIAL tells why")
+    if outcome.pending:
+        _say(console, "The same command goes on with what is missing.")
+    _say(console, "Leaderboard saved: " + ", ".join(map(str, sweep.files)))
+    if outcome.tracking_failure:
+        _say(console, f"MLflow is incomplete ({outcome.tracking_failure}); the results are not.")
+        _say(console, "The same command writes what is missing there.")
+    elif mlflow:
+        _say(console, f"Compare the runs in MLflow: engram ui {plan.space.name}")
+
+
+def write_leaderboard(
+    table: pd.DataFrame, form: str, output: Path | None, console: Console
+) -> None:
+    """Print a leaderboard, or write it to a file."""
+    from orchestrator.leaderboard import TerminalReport, to_markdown, write_parquet
+
+    if form == "parquet":
+        if output is None:
+            raise UserError("--format parquet writes a file: give it with --output FILE")
+        _writable(output, lambda: write_parquet(table, output))
+    elif output is None:
+        if form == "md":
+            console.print(to_markdown(table), markup=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(TerminalReport(table))
+        return
+    else:
+        text = to_markdown(table)
+        if form == "terminal":
+            plain = Console(width=120, record=True, quiet=True, force_terminal=False)
+            plain.print(TerminalReport(table))
+            text = plain.export_text()
+        _writable(output, lambda: output.write_text(text, encoding="utf-8"))
+    _say(console, f"{output}: {len(table)} rows")
+
+
+def _writable(path: Path, write: Any) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
+    """Print all that is recorded of one trial.
+
+    Raises
+    ------
+    UserError
+        If no trial or several fit.
+    """
+    record = _find_trial(wanted, store)
+    config = json.loads(record["config"])
+    _say(console, _name(record) + f"   ({record['id']})")
+    cause = f": {record['cause']}" if record["cause"] else ""
+    _say(console, f"{record['outcome']}{cause}\n")
+    if record["accuracy"]:
+        _say(console, accuracy_markdown(record["accuracy"]) + "\n")
+    table = _table("measure", "value")
+    for name in METRICS:
+        _row(table, name.replace("_", " "), _number(record[name]))
+    _row(table, "samples per second", f"{record['samples_per_second']:,.0f}")
+    for owner, kept in record["bytes_by_owner"].items():
+        _row(table, f"bytes kept: {owner}", f"{kept:,}")
+    for phase, seconds in record["seconds_by_phase"].items():
+        _row(table, f"seconds: {phase}", f"{seconds:.2f}")
+    _row(table, "seconds: total", f"{record['seconds']:.2f}")
+    console.print(table)
+    from methods.core.config import flatten
+
+    settings = _table("setting", "value")
+    for key, value in flatten({**config["stream"], **config["options"]}).items():
+        _row(settings, key, str(value))
+    for key in ("seed", "torch", "device", "threads", "data", "code", "host", "commit", "started"):
+        _row(settings, key, str(record[key]))
+    console.print(settings)
+    if record["traceback"]:
+        _say(console, record["traceback"])
+
+
+def _find_trial(wanted: str, store: ResultsStore) -> Record:
+    prefixed = [trial for trial in store.ids() if trial.startswith(wanted)]
+    records = store.records(prefixed or None)
+    found = records if prefixed else [r for r in records if wanted in _name(r)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"{store.folder}: holds no trial {wanted!r}; list them: engram list trials")
+    some = ", ".join(f"{r['id'][:8]} ({_name(r)})" for r in found[:3])
+    raise UserError(f"{wanted!r} fits {len(found)} trials, among them {some}; give one's id")
+
+
+def _name(record: Record) -> str:
+    settings = f"[{record['settings'].replace(', ', ',')}]" if record["settings"] else ""
+    return (
+        f"{record['dataset']}/{record['scenario']}/{record['method']}{settings}"
+        f"/seed={record['seed']}"
+    )
+
+
+def print_lists(kinds: Iterable[str], results: Path, data: Path, console: Console) -> None:
+    """Print lists of what there is."""
+    for kind in kinds:
+        match kind:
+            case "methods":
+                console.print(_methods())
+            case "datasets":
+                print_sources(data, console)
+            case "search-spaces":
+                console.print(_spaces())
+            case "trials":
+                console.print(_trials(ResultsStore(results)))
+
+
+def _methods() -> Table:
+    from methods.core.registry import method_class, method_names
+
+    table = _table("method", "what it does", "axes", "paper")
+    for name in method_names():
+        cls = method_class(name)
+        summary = (cls.__doc__ or "").strip().splitlines()[0]
+        _row(table, name, summary, ", ".join(sorted(cls.axes - cls.protocol)), cls.paper)
+    return table
+
+
+def _spaces() -> Table:
+    from orchestrator.search_space import packaged_spaces
+    from orchestrator.yaml_file import YamlFile
+
+    table = _table("search space", "what it shows")
+    for name, path in packaged_spaces().items():
+        _row(table, name, YamlFile.read(path).value.get("description", "").strip())
+    return table
+
+
+def _trials(store: ResultsStore) -> Table:
+    table = _table("trial", "name", "outcome", "average accuracy")
+    for record in store.records():
+        _row(
+            table,
+            record["id"],
+            _name(record),
+            record["outcome"],
+            _number(record["average_accuracy"]),
+        )
+    return table
+
+
+def print_sources(data: Path, console: Console) -> None:
+    """Print sources of data and whether each is ready."""
+    from orchestrator.data import list_sources
+    from orchestrator.data.stream_config import KINDS
+
+    table = _table("source", "what it is", "images", "classes", "state")
+    for row in list_sources(data):
+        state = row.state if row.command is None else f"{row.state}: {row.command}"
+        shape = " × ".join(map(str, row.shape))
+        _row(table, row.name, row.title, shape, str(row.classes), state)
+    console.print(table)
+    kinds = ", ".join(f"{kind}-SOURCE" for kind in KINDS)
+    _say(console, f"Datasets are streams made of a source: {kinds}; such as split-digits")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    """Add a row as it is: square brackets in a label are no markup."""
+    table.add_row(*map(Text, cells))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.4f}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,180 @@
+"""From a search space to the list of trials it means: unique, valid, each with its identity."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from methods.core.method import Method
+from orchestrator.data.stream_config import StreamConfig
+from orchestrator.identity import Environment, canonical_json, code_hash, trial_id
+from orchestrator.problems import Problems
+from orchestrator.search_space import Axis, MethodEntry, SearchSpace, read_space
+from orchestrator.trial import Trial, TrialConfig
+from orchestrator.yaml_file import Place
+
+#: Code outside a method that shapes its results: how streams are made and how they are tested.
+_STREAM_CODE = ("orchestrator.data.streams", "orchestrator.evaluation")
+#: What that code imports and the fingerprint of the data answers for: a new source of data leaves
+#: the identity of all other trials as it is.
+_DATA_CODE = frozenset(
+    {"orchestrator.data", "orchestrator.data.cache", "orchestrator.data.sources"}
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search space comes to.
+
+    Attributes
+    ----------
+    space : SearchSpace
+    environment : Environment
+        Numerical environment of the trials.
+    trials : tuple of Trial
+        Unique, in the order of the grid.
+    points : int
+        Points of the full grid, had every method every axis.
+    collapsed : tuple of str
+        One line for each axis that collapses, and for configurations given more than once.
+    skipped : tuple of str
+        One line for each combination that a method declares impossible.
+    """
+
+    space: SearchSpace
+    environment: Environment
+    trials: tuple[Trial, ...]
+    points: int
+    collapsed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def make_plan(space: str | Path | SearchSpace, data_dir: Path) -> Plan:
+    """Expand a search space into its trials.
+
+    Raises
+    ------
+    UserError
+        With every mistake of the file, or if data are missing.
+    """
+    if isinstance(space, SearchSpace):
+        problems = Problems(space.file)
+    else:
+        space, problems = read_space(space)
+    streams = _stream_points(space, problems)
+    methods = [(entry, _method_points(space, entry, problems)) for entry in space.methods]
+    problems.raise_if_any()
+
+    environment = Environment.here(space.resources.cpus, space.resources.gpus)
+    configs, skipped, repeated = _unique_configs(streams, methods, space.seeds)
+    trials = tuple(_identified(config, environment, data_dir) for config in configs)
+    shared = math.prod(len(axis.values) for axis in (*space.stream, *space.shared))
+    own = sum(math.prod(len(axis.values) for axis in e.axes) for e in space.methods)
+    points = shared * own * len(space.seeds)
+    collapsed = [*_collapsed_axes(space)]
+    if repeated:
+        collapsed.append(f"{repeated} points repeat another one")
+    return Plan(space, environment, trials, points, tuple(collapsed), tuple(skipped))
+
+
+def _identified(config: TrialConfig, environment: Environment, data_dir: Path) -> Trial:
+    data = config.stream.fingerprint(data_dir)
+    code = code_hash(config.cls.__module__, *_STREAM_CODE, without=_DATA_CODE)
+    return Trial(trial_id(config.canonical, data, code, environment), config, data, code)
+
+
+def _unique_configs(
+    streams: Sequence[StreamConfig],
+    methods: Sequence[tuple[MethodEntry, Sequence[Method.Config]]],
+    seeds: Sequence[int],
+) -> tuple[list[TrialConfig], list[str], int]:
+    """Return the configurations, each once, what was skipped, and how many points repeated one."""
+    configs: dict[str, TrialConfig] = {}
+    skipped: dict[str, None] = {}
+    repeated = 0
+    for stream, (entry, points) in itertools.product(streams, methods):
+        name = entry.cls.name
+        if stream.scenario not in entry.cls.scenarios:
+            skipped[f"{name} is not defined for {stream.scenario} ({stream.dataset})"] = None
+            continue
+        for options, seed in itertools.product(points, seeds):
+            config = TrialConfig(stream.with_seed(seed), name, options, seed)
+            key = canonical_json(config.canonical)
+            repeated += key in configs
+            configs.setdefault(key, config)
+    return list(configs.values()), list(skipped), repeated
+
+
+def _combinations(axes: Sequence[Axis]) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
+    """Each combination of the axes' values: options, and where each option stands."""
+    for index in itertools.product(*(range(len(axis.values)) for axis in axes)):
+        options: dict[str, Any] = {}
+        places: dict[str, Place] = {}
+        for axis, i in zip(axes, index, strict=True):
+            head, *inner = axis.key.split(".")
+            if inner:
+                options[head] = _merged(options.get(head), inner, axis.values[i])
+                places.setdefault(head, axis.places[i])
+            else:
+                options[head] = axis.values[i]
+                places[head] = axis.places[i]
+        yield options, places
+
+
+def _merged(base: Any, path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Set a value inside a mapping, ``optimizer`` + ``lr``, without changing the original."""
+    mapping = dict(base) if isinstance(base, dict) else {"name": base} if base else {}
+    head, *rest = path
+    mapping[head] = _merged(mapping.get(head), rest, value) if rest else value
+    return mapping
+
+
+def _by_depth(axes: Sequence[Axis]) -> list[Axis]:
+    """Whole options before what reaches into them."""
+    return sorted(axes, key=lambda axis: "." in axis.key)
+
+
+def _stream_points(space: SearchSpace, problems: Problems) -> list[StreamConfig]:
+    points: list[StreamConfig] = []
+    used: set[str] = set()
+    for options, places in _combinations(space.stream):
+        if "dataset" not in options:
+            continue
+        wanted = StreamConfig.options_of(options["dataset"])
+        used |= wanted
+        fitting = {key: value for key, value in options.items() if key in wanted}
+        try:
+            points.append(StreamConfig.model_validate(fitting))
+        except ValidationError as error:
+            problems.add_validation(error, StreamConfig, places, ())
+    for axis in space.stream:
+        if used and axis.option not in used:
+            problems.add((axis.key,), "none of the datasets here has this option")
+    return points
+
+
+def _method_points(
+    space: SearchSpace, entry: MethodEntry, problems: Problems
+) -> list[Method.Config]:
+    own = {axis.key for axis in entry.axes}
+    shared = [a for a in space.shared if a.option in entry.cls.axes and a.key not in own]
+    points: list[Method.Config] = []
+    for options, places in _combinations(_by_depth([*shared, *entry.axes])):
+        try:
+            points.append(entry.cls.Config.model_validate(options))
+        except ValidationError as error:
+            problems.add_validation(error, entry.cls.Config, places, entry.place)
+    return points
+
+
+def _collapsed_axes(space: SearchSpace) -> Iterator[str]:
+    for axis in space.shared:
+        without = sorted({e.cls.name for e in space.methods if axis.option not in e.cls.axes})
+        if len(axis.values) > 1 and without:
+            yield f"{axis.key} {list(axis.values)} collapses for {', '.join(without)}"

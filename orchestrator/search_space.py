@@ -1,0 +1,283 @@
+"""A search space: axes that span a grid of trials, read from YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
+
+from methods.core.config import Config
+from methods.core.method import Method
+from methods.core.registry import UnknownMethod, method_class, method_names
+from orchestrator.data.stream_config import StreamConfig
+from orchestrator.errors import UserError, did_you_mean
+from orchestrator.problems import Problems
+from orchestrator.yaml_file import Place, YamlFile
+
+_RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
+_MOST_VALUES = 1_000_000
+
+
+class Resources(Config):
+    """What one trial gets."""
+
+    cpus: PositiveInt = 1
+    """CPU cores, which is also the number of PyTorch threads."""
+    gpus: NonNegativeFloat = 0.0
+    """GPUs; a fraction lets trials share one."""
+
+
+class Header(Config):
+    """What a search space says of itself."""
+
+    name: str = Field("", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Name of the sweep: letters, digits, dots, hyphens; the file's name by default."""
+    description: str = ""
+    """One or two sentences for lists and reports."""
+    paper: str = ""
+    """The published experiment that it repeats."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An option and the values it takes.
+
+    Attributes
+    ----------
+    key : str
+        Name of the option; ``optimizer.lr`` reaches into a mapping.
+    values : tuple
+        In the order of the file.
+    places : tuple of Place
+        Where each value stands.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+    places: tuple[Place, ...]
+
+    @property
+    def option(self) -> str:
+        """The option itself, without what follows a dot."""
+        return self.key.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method and the options given in its own entry."""
+
+    cls: type[Method]
+    axes: tuple[Axis, ...]
+    place: Place
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Axes of a sweep.
+
+    Attributes
+    ----------
+    header : Header
+    stream : tuple of Axis
+        Options of the task stream.
+    shared : tuple of Axis
+        Options of methods given at the top level: they expand the methods that have the axis.
+    methods : tuple of MethodEntry
+    seeds : tuple of int
+    resources : Resources
+    file : YamlFile
+        Where it was read from.
+    """
+
+    header: Header
+    stream: tuple[Axis, ...]
+    shared: tuple[Axis, ...]
+    methods: tuple[MethodEntry, ...]
+    seeds: tuple[int, ...]
+    resources: Resources
+    file: YamlFile
+
+    @property
+    def name(self) -> str:
+        """Name of the sweep."""
+        return self.header.name
+
+
+def packaged_spaces() -> dict[str, Path]:
+    """Return the search spaces that come with Engram, by name."""
+    found = (Path(str(entry)) for entry in files("search_spaces").iterdir())
+    return {path.stem: path for path in sorted(found) if path.suffix == ".yaml"}
+
+
+def find_space(space: str | Path) -> Path:
+    """Return the file of a search space, given a path or the name of a packaged one.
+
+    Raises
+    ------
+    UserError
+        If there is neither; with a suggestion.
+    """
+    path = Path(space)
+    if path.is_file():
+        return path
+    packaged = packaged_spaces()
+    if str(space) in packaged:
+        return packaged[str(space)]
+    if path.is_dir():
+        raise UserError(f"{space}: is a folder; give a search space's file or packaged name")
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise UserError(f"{space}: there is no such file")
+    raise UserError(
+        f"{space}: is neither a file nor a packaged search space{did_you_mean(space, packaged)}"
+    )
+
+
+def read_space(space: str | Path) -> tuple[SearchSpace, Problems]:
+    """Read a search space and everything that is wrong with its structure.
+
+    What the values are is checked where trials are made of them (:mod:`orchestrator.plan`), so
+    that all problems come out together.
+    """
+    path = find_space(space)
+    return parse_space(YamlFile.read(path), default_name=path.stem)
+
+
+def parse_space(file: YamlFile, default_name: str = "sweep") -> tuple[SearchSpace, Problems]:
+    """Make a search space of a file that has been read."""
+    problems = Problems(file)
+    if not isinstance(file.value, dict):
+        problems.add((), "should hold keys such as dataset:, method: and seed:")
+        problems.raise_if_any()
+    for place in file.repeated:
+        problems.add(place, "stands twice; only one of them can count")
+
+    values: dict[str, Any] = dict(file.value)
+    header_values = {key: values.pop(key) for key in Header.model_fields if key in values}
+    header = _validated(Header, {"name": default_name} | header_values, (), problems)
+    resources = _validated(Resources, values.pop("resources", {}), ("resources",), problems)
+    seeds = _seeds(values.pop("seed", 0), problems)
+    methods = _methods(values.pop("method", None), problems)
+
+    stream, shared = [], []
+    for key in values:
+        axis = _axis(key, values[key], (key,), problems)
+        if axis.option in StreamConfig.model_fields:
+            stream.append(axis)
+        elif _belongs_to_a_method(axis, methods, problems):
+            shared.append(axis)
+    if "dataset" not in values:
+        problems.add((), "dataset is missing; give the name of a task stream, such as split-digits")
+    space = SearchSpace(header, tuple(stream), tuple(shared), methods, seeds, resources, file)
+    return space, problems
+
+
+def _validated(model: Any, values: Any, place: Place, problems: Problems) -> Any:
+    if not isinstance(values, dict):
+        problems.add(place, f"should be a mapping, not {values!r}")
+        return model()
+    try:
+        return model(**values)
+    except ValidationError as error:
+        problems.add_validation(error, model, {}, place)
+        return model.model_construct()
+
+
+def _seeds(value: Any, problems: Problems) -> tuple[int, ...]:
+    axis = _axis("seed", value, ("seed",), problems)
+    seeds: dict[int, None] = {}
+    for seed, place in zip(axis.values, axis.places, strict=True):
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            problems.add(place, f"should be a whole number of at least 0, or 0..4, not {seed!r}")
+        elif seed in seeds:
+            problems.add(place, f"{seed} is there already; a seed that counts twice is no evidence")
+        else:
+            seeds[seed] = None
+    return tuple(seeds)
+
+
+def _axis(key: str, value: Any, place: Place, problems: Problems) -> Axis:
+    """Spread a value, a list of values, or a range such as ``0..4``."""
+    listed = isinstance(value, list)
+    given: Sequence[tuple[Any, Place]] = (
+        [(item, (*place, i)) for i, item in enumerate(value)] if listed else [(value, place)]
+    )
+    if not given:
+        problems.add(place, "is an empty list; give at least one value, or leave the key out")
+    values, places = [], []
+    for item, where in given:
+        for single in _spread(item, where, problems):
+            values.append(single)
+            places.append(where)
+    return Axis(key, tuple(values), tuple(places))
+
+
+def _spread(item: Any, place: Place, problems: Problems) -> Iterable[Any]:
+    if not isinstance(item, str) or not (match := _RANGE.match(item)):
+        return [item]
+    first, last = int(match[1]), int(match[2])
+    if last < first or last - first >= _MOST_VALUES:
+        problems.add(place, f"{item} is not a range; write first..last, such as 0..4")
+        return []
+    return range(first, last + 1)
+
+
+def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
+    if value is None:
+        problems.add((), f"method is missing; possible: {', '.join(method_names())}")
+        return ()
+    listed = isinstance(value, list)
+    if listed and not value:
+        problems.add(("method",), f"is an empty list; possible: {', '.join(method_names())}")
+    entries = []
+    for i, item in enumerate(value if listed else [value]):
+        place: Place = ("method", i) if listed else ("method",)
+        named = item if isinstance(item, dict) else {item: {}}
+        for name, options in named.items():
+            inner = (*place, name) if isinstance(item, dict) else place
+            try:
+                cls = method_class(str(name))
+            except UnknownMethod as error:
+                problems.add(inner if listed else ("method",), str(error))
+                continue
+            if options is not None and not isinstance(options, dict):
+                problems.add(
+                    inner, f"should hold options such as buffer_size: 500, not {options!r}"
+                )
+                continue
+            axes = tuple(
+                _axis(key, option, (*inner, key), problems)
+                for key, option in (options or {}).items()
+            )
+            entries.append(MethodEntry(cls, axes, inner))
+    return tuple(entries)
+
+
+def _belongs_to_a_method(axis: Axis, entries: Sequence[MethodEntry], problems: Problems) -> bool:
+    """Whether some method of the space expands a top-level option; if not, say why."""
+    listed = [entry.cls for entry in entries]
+    if any(axis.option in cls.axes for cls in listed):
+        return True
+    if not listed:
+        return False  # the methods themselves are wrong, and that is reported
+    place = (axis.key,)
+    accepting = sorted({cls.name for cls in listed if axis.option in cls.Config.model_fields})
+    if accepting:
+        problems.add(
+            place,
+            f"none of the methods here expands it; to set it all the same, "
+            f"put it into a method's own entry: {accepting[0]}: {{{axis.key}: …}}",
+        )
+        return False
+    others = [n for n in method_names() if axis.option in method_class(n).Config.model_fields]
+    if others:
+        problems.add(place, f"none of the methods here has it; {', '.join(others)} would")
+        return False
+    known = {*Header.model_fields, *StreamConfig.model_fields, "method", "seed", "resources"}
+    known |= {key for cls in listed for key in cls.axes}
+    problems.add(place, "unknown key" + did_you_mean(axis.option, known))
+    return False

@@ -1,0 +1,90 @@
+"""The one Ray Tune trainable that hosts every method: one step learns one task."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from orchestrator.identity import Environment
+from orchestrator.trial import Trial, TrialConfig
+from orchestrator.trial_run import TrialRun
+
+#: mallopt's parameters (malloc.h), and a size that no tensor of ours exceeds.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEEP = -1, -3, 1 << 30
+
+
+class ContinualTrainable(tune.Trainable):
+    """Runs one :class:`TrialRun` after another in the same process.
+
+    Tune's config holds a :func:`job`. Each result carries one JSON string under ``report``: Tune
+    keeps statistics of every number it can see, which costs more than a small trial.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the first trial of this process."""
+        keep_freed_memory()
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Start another trial in the same process."""
+        given = new_config["job"]
+        trial = given["trial"]
+        self.run = TrialRun(
+            Trial(
+                trial["id"],
+                TrialConfig.from_canonical(trial["config"]),
+                trial["data"],
+                trial["code"],
+            ),
+            Environment(**given["environment"]),
+            Path(given["data_dir"]),
+            given["about"],
+        )
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Learn one task and report."""
+        report = self.run.step()
+        return {"report": json.dumps(asdict(report)), "done": report.record is not None}
+
+    def cleanup(self) -> None:
+        """Let go of the last trial."""
+        self.__dict__.pop("run", None)
+
+
+def job(
+    trial: Trial, environment: Environment, data_dir: Path, about: dict[str, str]
+) -> dict[str, Any]:
+    """Write a trial as the plain values that travel to a worker."""
+    return {
+        "trial": {
+            "id": trial.id,
+            "config": trial.config.canonical,
+            "data": trial.data,
+            "code": trial.code,
+        },
+        "environment": asdict(environment),
+        "data_dir": os.fspath(data_dir),
+        "about": about,
+    }
+
+
+def keep_freed_memory() -> None:
+    """Stop the C library from giving freed memory back to the system after every step.
+
+    Gradients are freed and allocated again in each step; with glibc's defaults large ones are
+    mapped anew each time, page by page. Costs nothing where there is no glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _KEEP)
+        mallopt(_M_MMAP_THRESHOLD, _KEEP)
