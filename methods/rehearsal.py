@@ -61,7 +61,9 @@ class Replay(Classifier):
                 raise ValueError("give buffer_size or per_class, not both")
             if per_class is not None and values.get("policy", "class-balanced") != "class-balanced":
                 raise ValueError("per_class is a class-balanced budget: leave policy out")
-            return values if size or per_class else {**values, "buffer_size": 500}
+            if size is None and per_class is None:
+                return {**values, "buffer_size": 500}
+            return values
 
     config: Config
 

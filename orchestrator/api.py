@@ -75,8 +75,6 @@ def run(
     UserError
         For everything that the user can mend, before anything starts.
     """
-    from orchestrator.leaderboard import save, to_markdown
-
     store = ResultsStore(Path(results))
     data_dir = default_data() if data is None else Path(data)
     plan = make_plan(space, data_dir)
@@ -89,6 +87,8 @@ def run(
         configs = {trial.id: trial.config for trial in plan.trials}
         tracker = Tracker(plan.space.name, configs, files, git_commit(), tracking_uri())
     outcome = run_plan(plan, store, data_dir, console or Console(quiet=True), tracker, retry)
+    from orchestrator.leaderboard import save, to_markdown  # a mistake is told before pandas loads
+
     table = read_leaderboard(results, plan.space.name)
     saved = save(table, store.folder / "leaderboards" / plan.space.name)
     if tracker is not None:

@@ -200,7 +200,11 @@ def main() -> None:
             _complain(line)
         sys.exit(2)
     except _UsageError as error:
-        _complain(_usage(error))
+        help_text = error.format_message()
+        if help_text.startswith("Usage:"):  # a command that needs another one after it
+            print(help_text, file=sys.stderr)  # noqa: T201 - this is the command line
+        else:
+            _complain(_usage(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; what has finished is kept, and the same command goes on")
@@ -217,9 +221,9 @@ def _complain(line: str) -> None:
 
 def _usage(error: Any) -> str:
     """Put a usage error into one line, with a suggestion where a name is near."""
-    message = " ".join(error.format_message().split()).rstrip(".")
-    wrong = message.split("'")[1] if message.count("'") > 1 else message.rsplit(" ", 1)[-1]
+    message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
     if message.startswith(("No such command", "No such option")):
+        wrong = message.split()[3].strip("'.")
         near = difflib.get_close_matches(wrong, _names(error.ctx), n=1)
         what = "option" if wrong.startswith("-") else "command"
         message = f"no such {what}: {wrong}" + (f"; did you mean {near[0]}?" if near else "")
@@ -231,7 +235,8 @@ def _names(context: Any) -> list[str]:
     """Options and commands that could have been meant."""
     if context is None:
         return []
-    options = [name for parameter in context.command.params for name in parameter.opts]
+    parameters = context.command.params
+    options = [name for p in parameters for name in (*p.opts, *p.secondary_opts)]
     return [*options, *getattr(context.command, "commands", {})]
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: Characters of a value that a message shows.
+_LONGEST = 80
+
 
 class UserError(Exception):
     """A mistake that the user can mend.
@@ -23,11 +26,25 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     >>> "unknown source 'mnits'" + did_you_mean("mnits", ["digits", "mnist"])
     "unknown source 'mnits'; did you mean 'mnist'?"
     """
-    words = sorted(known)
+    words = sorted(map(str, known))
     near = get_close_matches(str(word), words, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; possible: {', '.join(words)}" if words else ""
+
+
+def shown(value: object) -> str:
+    """Return a value of a file as a message shows it: in YAML's words, and never long.
+
+    Examples
+    --------
+    >>> shown(None), shown(True), shown("mnits")
+    ('null', 'true', "'mnits'")
+    """
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
@@ -42,4 +59,4 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     known : iterable of str
         The names that exist.
     """
-    return f"unknown {what} {name!r}{did_you_mean(name, known)}"
+    return f"unknown {what} {shown(name)}{did_you_mean(name, known)}"

@@ -48,13 +48,10 @@ def print_plan(plan: Plan, outcomes: Mapping[str, str], console: Console, every:
     states = Counter(outcomes.get(trial.id, "pending") for trial in plan.trials)
     counted = ", ".join(f"{n:,} {state}" for state, n in sorted(states.items()))
     _say(console, f"\n{plan.space.name}: {len(plan.trials):,} unique trials ({counted})")
-    _say(console, f"  grid of {plan.points:,} points; {plan.points - len(plan.trials):,} of them")
-    _say(
-        console,
-        "  are trials listed already, because these axes collapse:"
-        if plan.collapsed
-        else "  repeat another",
-    )
+    _say(console, f"  grid of {plan.points:,} points")
+    again = plan.points - len(plan.trials)
+    if again:
+        _say(console, f"  {again:,} of them are trials listed already:")
     for line in plan.collapsed:
         _say(console, f"    {line}")
     for line in plan.skipped:
@@ -113,6 +110,8 @@ def write_leaderboard(
 
 
 def _writable(path: Path, write: Any) -> None:
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,7 +41,7 @@ class Plan:
     trials : tuple of Trial
         Unique, in the order of the grid.
     points : int
-        Points of the full grid, had every method every axis.
+        Points of the grid, had every method every axis that it does not set itself.
     collapsed : tuple of str
         One line for each axis that collapses, and for configurations given more than once.
     skipped : tuple of str
@@ -74,13 +75,32 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path) -> Plan:
     environment = Environment.here(space.resources.cpus, space.resources.gpus)
     configs, skipped, repeated = _unique_configs(streams, methods, space.seeds)
     trials = tuple(_identified(config, environment, data_dir) for config in configs)
-    shared = math.prod(len(axis.values) for axis in (*space.stream, *space.shared))
-    own = sum(math.prod(len(axis.values) for axis in e.axes) for e in space.methods)
-    points = shared * own * len(space.seeds)
+    points = len(space.seeds) * sum(
+        _full_grid(space, entry)
+        for stream, entry in itertools.product(streams, space.methods)
+        if stream.scenario in entry.cls.scenarios
+    )
     collapsed = [*_collapsed_axes(space)]
     if repeated:
         collapsed.append(f"{repeated} points repeat another one")
     return Plan(space, environment, trials, points, tuple(collapsed), tuple(skipped))
+
+
+def _full_grid(space: SearchSpace, entry: MethodEntry) -> int:
+    """Count the combinations that a method would have if no axis collapsed for it."""
+    axes = [*_not_overridden(space.shared, entry), *entry.axes]
+    return math.prod(len(axis.values) for axis in axes)
+
+
+def _not_overridden(shared: Sequence[Axis], entry: MethodEntry) -> list[Axis]:
+    """Return the shared axes but for those that an entry sets, or whose whole option it sets."""
+    own = {axis.key for axis in entry.axes}
+    return [axis for axis in shared if not own.intersection(_enclosing(axis.key))]
+
+
+def _enclosing(key: str) -> Iterator[str]:
+    """Yield ``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``."""
+    return itertools.accumulate(key.split("."), "{}.{}".format)
 
 
 def _identified(config: TrialConfig, environment: Environment, data_dir: Path) -> Trial:
@@ -111,19 +131,33 @@ def _unique_configs(
     return list(configs.values()), list(skipped), repeated
 
 
-def _combinations(axes: Sequence[Axis]) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
-    """Each combination of the axes' values: options, and where each option stands."""
+def _default_names(model: type[Method.Config]) -> dict[str, dict[str, Any]]:
+    """Return, of options that are told apart by a name, the one that is the default."""
+    fields = (
+        (key, f.get_default(call_default_factory=True)) for key, f in model.model_fields.items()
+    )
+    return {key: {"name": value.name} for key, value in fields if hasattr(value, "name")}
+
+
+def _combinations(
+    axes: Sequence[Axis], named: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
+    """Each combination of the axes' values: options, and where each option stands.
+
+    ``optimizer.lr`` reaches into the optimizer that is given, or else into the one in ``named``.
+    """
     for index in itertools.product(*(range(len(axis.values)) for axis in axes)):
         options: dict[str, Any] = {}
         places: dict[str, Place] = {}
         for axis, i in zip(axes, index, strict=True):
             head, *inner = axis.key.split(".")
             if inner:
-                options[head] = _merged(options.get(head), inner, axis.values[i])
+                base = options.get(head, named.get(head))
+                options[head] = _merged(base, inner, axis.values[i])
                 places.setdefault(head, axis.places[i])
             else:
                 options[head] = axis.values[i]
-                places[head] = axis.places[i]
+            places[axis.key] = axis.places[i]
         yield options, places
 
 
@@ -162,10 +196,10 @@ def _stream_points(space: SearchSpace, problems: Problems) -> list[StreamConfig]
 def _method_points(
     space: SearchSpace, entry: MethodEntry, problems: Problems
 ) -> list[Method.Config]:
-    own = {axis.key for axis in entry.axes}
-    shared = [a for a in space.shared if a.option in entry.cls.axes and a.key not in own]
+    shared = [a for a in _not_overridden(space.shared, entry) if a.option in entry.cls.axes]
+    named = _default_names(entry.cls.Config)
     points: list[Method.Config] = []
-    for options, places in _combinations(_by_depth([*shared, *entry.axes])):
+    for options, places in _combinations(_by_depth([*shared, *entry.axes]), named):
         try:
             points.append(entry.cls.Config.model_validate(options))
         except ValidationError as error:
@@ -174,6 +208,11 @@ def _method_points(
 
 
 def _collapsed_axes(space: SearchSpace) -> Iterator[str]:
+    for axis in space.stream:
+        datasets = {a for x in space.stream if x.key == "dataset" for a in x.values}
+        without = sorted(a for a in datasets if axis.option not in StreamConfig.options_of(a))
+        if len(axis.values) > 1 and without:
+            yield f"{axis.key} {list(axis.values)} collapses for {', '.join(without)}"
     for axis in space.shared:
         without = sorted({e.cls.name for e in space.methods if axis.option not in e.cls.axes})
         if len(axis.values) > 1 and without:

@@ -7,8 +7,22 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.errors import UserError, did_you_mean
+from orchestrator.errors import UserError, did_you_mean, shown
 from orchestrator.yaml_file import Place, YamlFile
+
+#: Pydantic's types in the words of a YAML file.
+_WANTED = {
+    "bool_type": "be true or false",
+    "dict_type": "be a mapping",
+    "float_type": "be a number",
+    "int_from_float": "be a whole number",
+    "int_type": "be a whole number",
+    "list_type": "be a list",
+    "model_attributes_type": "be a mapping",
+    "model_type": "be a mapping",
+    "string_type": "be text",
+    "tuple_type": "be a list",
+}
 
 
 class InvalidFile(UserError):
@@ -45,19 +59,27 @@ class Problems:
         model : type
             The model that was validated.
         places : dict
-            Where in the file each option was given.
+            Where in the file each option was given; ``optimizer.lr`` for what reaches into one.
         around : Place
             Where the whole thing stands, for problems that belong to no single option.
         """
+        found: dict[Place, tuple[Any, type[BaseModel] | None]] = {}
         for detail in error.errors():
             inner, owner = _resolve(model, tuple(detail["loc"]))
+            # A union complains once for each of its members: what it says of words suits a word.
+            if inner not in found or isinstance(detail["input"], str) == _of_words(detail):
+                found[inner] = detail, owner
+        for inner, (detail, owner) in found.items():
             message = _explain(detail, owner)
             if inner:
-                first, *rest = inner
-                self.add((*places.get(str(first), (*around, first)), *rest), message)
-            else:
-                named = [place for option, place in places.items() if option in message]
-                self.add(named[0] if named else around, message)
+                given = [k for k in range(1, len(inner) + 1) if _key(inner[:k]) in places]
+                known = max(given, default=0)
+                place = places[_key(inner[:known])] if known else around
+                self.add((*place, *inner[known:]), message)
+            else:  # about several options: one in the entry itself, the one named first
+                named = sorted((o for o in places if o in message), key=message.index)
+                own = [option for option in named if places[option][: len(around)] == around]
+                self.add(next((places[o] for o in own or named), around), message)
 
     def raise_if_any(self) -> None:
         """Raise :class:`InvalidFile` with all problems, in the order of the file."""
@@ -68,12 +90,22 @@ class Problems:
 
 def dotted(place: Place) -> str:
     """Write a place as a reader would name it: ``replay.buffer_size``, ``seed[2]``."""
-    if place[:1] == ("method",) and len(place) > 2:
-        place = place[2:]
+    if place[:1] == ("method",):
+        named = [i for i, part in enumerate(place) if i and isinstance(part, str)]
+        place = place[named[0] :] if named else place
     text = ""
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def _of_words(detail: Any) -> bool:
+    return detail["type"] in {"literal_error", "enum"}
+
+
+def _key(place: Place) -> str:
+    """Write keys as an axis has them: ``optimizer.lr``."""
+    return ".".join(map(str, place))
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -88,7 +120,7 @@ def _resolve(
 ) -> tuple[Place, type[BaseModel] | None]:
     """Turn pydantic's location into keys of the file, and find the model that the last key is of.
 
-    Pydantic inserts the tag of a tagged union, which does not stand in the file.
+    Pydantic inserts what it calls the members of a union, which do not stand in the file.
     """
     place: list[str | int] = []
     owner: type[BaseModel] | None = None
@@ -99,6 +131,8 @@ def _resolve(
         if chosen and len(candidates) > 1:
             candidates = chosen
             continue
+        if not candidates and isinstance(part, str):
+            continue  # one way to read a value that has several
         owner = candidates[0] if len(candidates) == 1 else None
         place.append(part)
         known = {} if owner is None else owner.model_fields
@@ -115,24 +149,24 @@ def _explain(detail: Any, owner: type[BaseModel] | None) -> str:
         case "extra_forbidden":
             known = [] if owner is None else list(owner.model_fields)
             return "unknown key" + did_you_mean(detail["loc"][-1], known)
-        case "missing":
-            return "is missing"
-        case "literal_error":
+        case _ if _of_words(detail):
             words = context["expected"].replace(" or ", ", ").split(", ")
-            return f"cannot be {value!r}" + did_you_mean(value, [w.strip("'") for w in words])
+            return f"cannot be {shown(value)}" + did_you_mean(value, [w.strip("'") for w in words])
         case "union_tag_invalid":
             words = [word.strip("'") for word in context["expected_tags"].split(", ")]
             return f"cannot be {context['tag']!r}" + did_you_mean(context["tag"], words)
         case "union_tag_not_found":
-            return "needs a name, such as {name: …}"
+            assert owner is not None  # the union is an option of one
+            members = _models(owner.model_fields[detail["loc"][-1]].annotation)
+            names = ", ".join(sorted(m.model_fields["name"].default for m in members))
+            return f"needs a name, as in {{name: …}}; possible: {names}"
         case "value_error":
             return str(context["error"])
-        case "model_type" | "model_attributes_type":
-            return f"should be a mapping, not {value!r}"
-    message: str = detail["msg"]
-    return (
-        f"{message[0].lower()}{message[1:]}".replace("input should be", "should be").replace(
-            "should be a valid", "should be a"
-        )
-        + f", not {value!r}"
-    )
+        case "too_short":
+            least = context["min_length"]
+            return f"should hold at least {least} value{'s' * (least > 1)}, not {shown(value)}"
+    wanted = _WANTED.get(detail["type"])
+    if wanted is None:
+        message: str = detail["msg"]
+        wanted = f"{message[0].lower()}{message[1:]}".removeprefix("input ").removeprefix("should ")
+    return f"should {wanted}, not {shown(value)}"

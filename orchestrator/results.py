@@ -151,7 +151,7 @@ class ResultsStore:
             raise UserError(
                 f"{path}: is no readable record ({reason}); delete it to run the trial again"
             ) from None
-        if table.schema.names != SCHEMA.names or table["schema"][0].as_py() != SCHEMA_VERSION:
+        if table.schema.names != SCHEMA.names or table["schema"].to_pylist() != [SCHEMA_VERSION]:
             raise UserError(f"{path}: was written by another version of Engram")
         return table
 
@@ -170,13 +170,16 @@ class ResultsStore:
         Raises
         ------
         UserError
-            If no such sweep was run here.
+            If no such sweep was run here, or its file is damaged.
         """
         path = self.sweeps / f"{name}.json"
         if not path.is_file():
             known = ", ".join(self.sweep_names()) or "none yet"
             raise UserError(f"{self.folder}: holds no sweep {name!r}; there are: {known}")
-        planned: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            planned: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); run the sweep again") from None
         return planned
 
     def sweep_names(self) -> list[str]:

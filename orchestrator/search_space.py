@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,18 +10,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator
 
 from methods.core.config import Config
 from methods.core.method import Method
 from methods.core.registry import UnknownMethod, method_class, method_names
 from orchestrator.data.stream_config import StreamConfig
-from orchestrator.errors import UserError, did_you_mean
+from orchestrator.errors import UserError, did_you_mean, shown
 from orchestrator.problems import Problems
 from orchestrator.yaml_file import Place, YamlFile
 
 _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MOST_VALUES = 1_000_000
+_MOST_SEED = 2**63 - 1
 
 
 class Resources(Config):
@@ -35,12 +38,22 @@ class Resources(Config):
 class Header(Config):
     """What a search space says of itself."""
 
-    name: str = Field("", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    name: str = Field("", max_length=100)
     """Name of the sweep: letters, digits, dots, hyphens; the file's name by default."""
     description: str = ""
     """One or two sentences for lists and reports."""
     paper: str = ""
     """The published experiment that it repeats."""
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                "should consist of letters, digits, dots, hyphens and underscores, and begin with "
+                f"a letter or digit; {shown(name)} does not"
+            )
+        return name
 
 
 @dataclass(frozen=True)
@@ -123,12 +136,12 @@ def find_space(space: str | Path) -> Path:
         If there is neither; with a suggestion.
     """
     path = Path(space)
-    if path.is_file():
+    if os.path.isfile(path):  # false, rather than an error, for what cannot be a path
         return path
     packaged = packaged_spaces()
     if str(space) in packaged:
         return packaged[str(space)]
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"{space}: is a folder; give a search space's file or packaged name")
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"{space}: there is no such file")
@@ -144,7 +157,8 @@ def read_space(space: str | Path) -> tuple[SearchSpace, Problems]:
     that all problems come out together.
     """
     path = find_space(space)
-    return parse_space(YamlFile.read(path), default_name=path.stem)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100]
+    return parse_space(YamlFile.read(path), default_name=name or "sweep")
 
 
 def parse_space(file: YamlFile, default_name: str = "sweep") -> tuple[SearchSpace, Problems]:
@@ -161,14 +175,16 @@ def parse_space(file: YamlFile, default_name: str = "sweep") -> tuple[SearchSpac
     header = _validated(Header, {"name": default_name} | header_values, (), problems)
     resources = _validated(Resources, values.pop("resources", {}), ("resources",), problems)
     seeds = _seeds(values.pop("seed", 0), problems)
+    before = len(problems)
     methods = _methods(values.pop("method", None), problems)
+    complete = len(problems) == before
 
     stream, shared = [], []
     for key in values:
         axis = _axis(key, values[key], (key,), problems)
         if axis.option in StreamConfig.model_fields:
             stream.append(axis)
-        elif _belongs_to_a_method(axis, methods, problems):
+        elif _belongs_to_a_method(axis, methods, complete, problems):
             shared.append(axis)
     if "dataset" not in values:
         problems.add((), "dataset is missing; give the name of a task stream, such as split-digits")
@@ -178,7 +194,7 @@ def parse_space(file: YamlFile, default_name: str = "sweep") -> tuple[SearchSpac
 
 def _validated(model: Any, values: Any, place: Place, problems: Problems) -> Any:
     if not isinstance(values, dict):
-        problems.add(place, f"should be a mapping, not {values!r}")
+        problems.add(place, f"should be a mapping, not {shown(values)}")
         return model()
     try:
         return model(**values)
@@ -191,8 +207,9 @@ def _seeds(value: Any, problems: Problems) -> tuple[int, ...]:
     axis = _axis("seed", value, ("seed",), problems)
     seeds: dict[int, None] = {}
     for seed, place in zip(axis.values, axis.places, strict=True):
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            problems.add(place, f"should be a whole number of at least 0, or 0..4, not {seed!r}")
+        if type(seed) is not int or not 0 <= seed <= _MOST_SEED:
+            wanted = "a whole number of at least 0 and below 2^63, or a range such as 0..4"
+            problems.add(place, f"should be {wanted}, not {shown(seed)}")
         elif seed in seeds:
             problems.add(place, f"{seed} is there already; a seed that counts twice is no evidence")
         else:
@@ -236,18 +253,21 @@ def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
     entries = []
     for i, item in enumerate(value if listed else [value]):
         place: Place = ("method", i) if listed else ("method",)
+        if not item or not isinstance(item, (str, dict)):
+            wanted = "a method's name, or its name and options, such as replay: {buffer_size: 500}"
+            problems.add(place, f"should be {wanted}, not {shown(item)}")
+            continue
         named = item if isinstance(item, dict) else {item: {}}
         for name, options in named.items():
             inner = (*place, name) if isinstance(item, dict) else place
             try:
-                cls = method_class(str(name))
+                cls = method_class(name)
             except UnknownMethod as error:
-                problems.add(inner if listed else ("method",), str(error))
+                problems.add(inner, str(error))
                 continue
             if options is not None and not isinstance(options, dict):
-                problems.add(
-                    inner, f"should hold options such as buffer_size: 500, not {options!r}"
-                )
+                wanted = "options such as {buffer_size: 500}"
+                problems.add(inner, f"should hold {wanted}, not {shown(options)}")
                 continue
             axes = tuple(
                 _axis(key, option, (*inner, key), problems)
@@ -257,13 +277,19 @@ def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
     return tuple(entries)
 
 
-def _belongs_to_a_method(axis: Axis, entries: Sequence[MethodEntry], problems: Problems) -> bool:
-    """Whether some method of the space expands a top-level option; if not, say why."""
+def _belongs_to_a_method(
+    axis: Axis, entries: Sequence[MethodEntry], complete: bool, problems: Problems
+) -> bool:
+    """Whether some method of the space expands a top-level option; if not, say why.
+
+    Where the methods are not complete, because an entry is wrong, it may be that one's option.
+    """
     listed = [entry.cls for entry in entries]
     if any(axis.option in cls.axes for cls in listed):
         return True
-    if not listed:
-        return False  # the methods themselves are wrong, and that is reported
+    others = [n for n in method_names() if axis.option in method_class(n).Config.model_fields]
+    if others and not complete:
+        return False
     place = (axis.key,)
     accepting = sorted({cls.name for cls in listed if axis.option in cls.Config.model_fields})
     if accepting:
@@ -273,11 +299,10 @@ def _belongs_to_a_method(axis: Axis, entries: Sequence[MethodEntry], problems: P
             f"put it into a method's own entry: {accepting[0]}: {{{axis.key}: …}}",
         )
         return False
-    others = [n for n in method_names() if axis.option in method_class(n).Config.model_fields]
     if others:
         problems.add(place, f"none of the methods here has it; {', '.join(others)} would")
         return False
     known = {*Header.model_fields, *StreamConfig.model_fields, "method", "seed", "resources"}
-    known |= {key for cls in listed for key in cls.axes}
+    known |= {key for cls in listed or map(method_class, method_names()) for key in cls.axes}
     problems.add(place, "unknown key" + did_you_mean(axis.option, known))
     return False

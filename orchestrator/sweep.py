@@ -47,9 +47,9 @@ class Outcome:
     Attributes
     ----------
     ran : int
-        Trials that ended in this run.
+        Trials that were run and recorded.
     failed : dict
-        Outcome of each trial that ended in this run and did not finish, by id.
+        Outcome of each trial that was run and did not finish, by id.
     pending : tuple of Trial
         Trials that are still without a record.
     tracking_failure : str, optional
@@ -98,7 +98,8 @@ def run_plan(
         outcomes = _run_on_tune(plan, pending, store, data_dir, progress, tracker)
     failed = {trial: outcome for trial, outcome in outcomes.items() if outcome != "finished"}
     left = pending_trials(plan, store)
-    return Outcome(len(outcomes), failed, tuple(left))
+    recorded = [outcome for outcome in outcomes.values() if outcome != "infrastructure"]
+    return Outcome(len(recorded), failed, tuple(left))
 
 
 def _run_on_tune(
@@ -154,7 +155,7 @@ def _start_ray(resources: dict[str, float]) -> None:
             ray.init(**quiet)
         else:
             ray.init(include_dashboard=False, **quiet)
-            there = ray.cluster_resources()
+            there = ray.cluster_resources()  # type: ignore[no-untyped-call]
             for kind, wanted in resources.items():
                 if wanted > there.get(kind.upper(), 0):
                     raise UserError(
@@ -186,6 +187,7 @@ def environment_report() -> str:
     )
     facts = {
         "engram": engram_version(),
+        "commit": git_commit(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpus": os.cpu_count(),

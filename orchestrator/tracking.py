@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
-import math
 import os
 import queue
 import tempfile
@@ -13,24 +11,33 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from methods.core.config import flatten
-from orchestrator.figures import accuracy_csv, accuracy_heatmap, accuracy_markdown
-from orchestrator.metrics import METRICS
+from orchestrator.identity import digest
 from orchestrator.results import Record
+from orchestrator.run_page import (
+    final_metrics,
+    row_metrics,
+    run_files,
+    run_name,
+    run_parameters,
+    run_tags,
+)
 from orchestrator.trial import TrialConfig
 from orchestrator.trial_run import Report
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow import MlflowClient
 
 #: Tags by which Engram finds its runs again.
 TRIAL_TAG, SWEEP_TAG = "engram.trial", "engram.sweep"
-_PARENT_TAG, _NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
+_PARENT_TAG = "mlflow.parentRunId"
 _STATUS = {"finished": "FINISHED", "diverged": "FAILED", "error": "FAILED"}
+#: What MLflow takes in one batch.
+_MOST_METRICS = 900
+#: Metrics at a step: tasks learned, name and value.
+_Metrics = tuple[int, Mapping[str, float]]
 
 
 def tracking_uri() -> str:
@@ -70,6 +77,7 @@ class Tracker:
         self.commit, self.uri = commit, uri
         self.failure: str | None = None
         self._runs: dict[str, str] = {}
+        self._steps: dict[str, int] = {}
         self._queue: queue.SimpleQueue[tuple[str, Report] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._recorded: Sequence[Record] = ()
@@ -101,11 +109,6 @@ class Tracker:
                 self.failure = _first_line(error)
         return self.failure
 
-    @property
-    def waiting(self) -> int:
-        """Number of reports that are still queued."""
-        return self._queue.qsize()
-
     # In the thread -------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -120,18 +123,15 @@ class Tracker:
             self.failure = _first_line(error)
 
     def _connect(self) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient
-
-        for chatty in ("alembic", "mlflow"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        self._client = MlflowClient(tracking_uri=self.uri)
+        self._client = connect(self.uri)
         experiment = self._client.get_experiment_by_name(self.experiment)
         if experiment is not None:
             self._experiment_id = experiment.experiment_id
         else:
             self._experiment_id = self._client.create_experiment(
-                self.experiment, artifact_location=_artifact_location(self.uri)
+                self.experiment,
+                artifact_location=_artifact_location(self.uri),
+                tags={"mlflow.experimentKind": "custom_model_development"},
             )
         self._parent = self._open_parent()
         self._known = {
@@ -152,8 +152,6 @@ class Tracker:
     def _open_parent(self) -> str:
         """Return the parent run of this very search space, made if it is not there."""
         sweep = self.files["search_space.yaml"]
-        from orchestrator.identity import digest
-
         key = digest(sweep)[:16]
         for run in self._search(f"tags.`{SWEEP_TAG}` = '{key}'"):
             self._client.update_run(run.info.run_id, status="RUNNING")
@@ -177,73 +175,66 @@ class Tracker:
     def _run(self, trial: str) -> str:
         """Return the run of a trial of this sweep, made anew at its first report."""
         if trial not in self._runs:
-            from mlflow.entities import Param
-
             stale = self._known.pop(trial, None)
             if stale is not None:  # an interrupted or failed attempt
                 self._client.delete_run(stale)
             config = self.configs[trial]
+            tags = {
+                _PARENT_TAG: self._parent,
+                TRIAL_TAG: trial,
+                "engram.label": config.label,
+                "engram.variant": config.options.variant,
+                "engram.outcome": "running",
+            }
             run = self._client.create_run(
-                self._experiment_id,
-                run_name=run_name(config),
-                tags={
-                    _PARENT_TAG: self._parent,
-                    TRIAL_TAG: trial,
-                    "engram.label": config.label,
-                    "engram.variant": config.options.variant,
-                    "engram.outcome": "running",
-                    **self._origin(),
-                },
+                self._experiment_id, run_name=run_name(config), tags=tags | self._origin()
             )
             self._runs[trial] = run.info.run_id
-            parameters = [Param(k, str(v)) for k, v in run_parameters(config).items()]
-            self._client.log_batch(run.info.run_id, params=parameters)
+            self._log(run.info.run_id, parameters=run_parameters(config))
         return self._runs[trial]
 
     def _write_report(self, trial: str, report: Report) -> None:
-        if report.task == 0 and report.record is None:
-            return
-        values = {f"task/accuracy on task {j + 1}": a for j, a in enumerate(report.row)}
-        seen = report.row[: report.task]
-        values |= {"average_accuracy": sum(seen) / len(seen) if seen else math.nan}
-        values |= report.scalars
-        if report.record is None:
-            self._client.log_batch(self._run(trial), _metrics(values, report.task))
-        else:
-            self._finish(report.record, _metrics(values, report.task))
+        again = report.record is None and report.task <= self._steps.get(trial, 0)
+        if again and trial in self._runs:
+            # Its worker was lost and it began again: what it had written would stand twice.
+            self._client.delete_run(self._runs.pop(trial))
+        self._steps[trial] = report.task
+        values = row_metrics(report.row, report.task) | report.scalars
+        if report.record is not None:
+            self._finish(report.record, [(report.task, values)])
+        elif report.task:
+            self._log(self._run(trial), [(report.task, values)])
 
     def _write_record(self, record: Record) -> None:
         """Write a trial from its record alone."""
-        metrics: list[Metric] = []
-        for i, row in enumerate(record["accuracy"][1:], start=1):
-            values = {f"task/accuracy on task {j + 1}": a for j, a in enumerate(row)}
-            metrics += _metrics(values | {"average_accuracy": sum(row[:i]) / i}, i)
-        self._finish(record, metrics)
+        rows = enumerate(record["accuracy"])
+        self._finish(record, [(i, row_metrics(row, i)) for i, row in rows])
 
-    def _finish(self, record: Record, metrics: list[Metric]) -> None:
-        from mlflow.entities import RunTag
-
+    def _finish(self, record: Record, metrics: list[_Metrics]) -> None:
         run = self._run(record["id"])
-        final = {name: record[name] for name in METRICS if name != "average_accuracy"}
-        final |= {f"bytes/{owner}": kept for owner, kept in record["bytes_by_owner"].items()}
-        final |= {f"seconds/{k}": v for k, v in record["seconds_by_phase"].items()}
-        final |= {"seconds/total": record["seconds"], "bytes/total": record["bytes_kept"]}
-        final["samples_per_second"] = record["samples_per_second"]
-        step = len(record["accuracy"]) - 1
-        tags = [
-            RunTag("engram.outcome", record["outcome"]),
-            RunTag("engram.cause", record["cause"][:5000]),
-            RunTag(_NOTE_TAG, _note(record)),
-        ]
-        self._client.log_batch(run, metrics + _metrics(final, step), tags=tags)
-        files = {"config.yaml": yaml.safe_dump(json.loads(record["config"]), sort_keys=False)}
-        if record["accuracy"]:
-            files["accuracy_matrix.csv"] = accuracy_csv(record["accuracy"])
-            files["accuracy_matrix.svg"] = accuracy_heatmap(record["accuracy"])
-        if record["traceback"]:
-            files["traceback.txt"] = record["traceback"]
-        self._write_files(run, files)
+        last = max(0, len(record["accuracy"]) - 1)
+        self._log(run, [*metrics, (last, final_metrics(record))], tags=run_tags(record))
+        self._write_files(run, run_files(record))
         self._client.set_terminated(run, _STATUS[record["outcome"]])
+
+    def _log(
+        self,
+        run: str,
+        metrics: Sequence[_Metrics] = (),
+        parameters: Mapping[str, str] = MappingProxyType({}),
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Send everything in as few batches as MLflow's limits allow: one, but for long streams."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        entries = [Metric(k, v, now, step) for step, row in metrics for k, v in row.items()]
+        params = [Param(key, value) for key, value in parameters.items()]
+        run_tags = [RunTag(key, value) for key, value in tags.items()]
+        for start in range(0, max(1, len(entries)), _MOST_METRICS):
+            chunk = entries[start : start + _MOST_METRICS]
+            self._client.log_batch(run, chunk, params, run_tags)
+            params, run_tags = [], []
 
     def _write_files(self, run: str, files: Mapping[str, str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -252,31 +243,14 @@ class Tracker:
             self._client.log_artifacts(run, folder)
 
 
-def run_name(config: TrialConfig) -> str:
-    """Name a run so that a list of runs reads well: what differs most comes first."""
-    stream = config.stream
-    return f"{config.label} · {stream.scenario} · {stream.dataset} · seed {config.seed}"
+def connect(uri: str) -> MlflowClient:
+    """Return a client of a tracking server or database, which is made if it is not there."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
 
-
-def run_parameters(config: TrialConfig) -> dict[str, Any]:
-    """Return the flat configuration: ``method``, ``dataset``, and so on."""
-    canonical = config.canonical
-    flat = flatten(canonical["stream"] | {"method": config.method} | canonical["options"])
-    return {k: v for k, v in flat.items() if v is not None} | {"seed": config.seed}
-
-
-def _metrics(values: Mapping[str, float], step: int) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    return [Metric(k, float(v), now, step) for k, v in values.items() if math.isfinite(v)]
-
-
-def _note(record: Record) -> str:
-    """Write what a run's page says at its top, in Markdown."""
-    head = record["outcome"] + (f": {record['cause']}" if record["cause"] else "")
-    shown = f"`engram show {record['id']}` tells the same in a terminal."
-    return f"{head}\n\n{accuracy_markdown(record['accuracy'])}\n\n{shown}"
+    for chatty in ("alembic", "mlflow"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
 
 
 def _artifact_location(uri: str) -> str | None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, shown
 
 #: A place in a file: keys and list indices from the top.
 Place = tuple[str | int, ...]
 
 #: More values than any search space has; aliases that multiply without end stop here.
 _MOST_NODES = 100_000
+
+_MERGE = "tag:yaml.org,2002:merge"
+_Pair = tuple[yaml.Node, yaml.Node]
 
 
 class _Loader(yaml.SafeLoader):
@@ -81,33 +85,69 @@ class YamlFile:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{name}:{mark.line + 1}" if mark else name
-            problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+            said = (getattr(error, "context", None), getattr(error, "problem", None))
+            problem = ", ".join(filter(None, said)) or str(error).splitlines()[0]
             raise UserError(f"{where}: is not valid YAML: {problem}") from None
-        except (RecursionError, ValueError) as error:
-            raise UserError(f"{name}: is not valid YAML: {error}") from None
+        except RecursionError:
+            raise UserError(f"{name}: is nested too deeply, or within itself") from None
         return file
 
     def _plain(self, loader: _Loader, node: yaml.Node, place: Place) -> Any:
-        self._nodes += 1
-        if self._nodes > _MOST_NODES:
-            raise ValueError(f"more than {_MOST_NODES:,} values")
+        self._count()
         self.lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(loader, item, (*place, i)) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
-            own = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            self.repeated += [(*place, key) for key in sorted(set(own)) if own.count(key) > 1]
-            loader.flatten_mapping(node)  # `<<` merges, which own keys may override
-            mapping: dict[Any, Any] = {}
-            for key_node, value_node in node.value:
-                key = loader.construct_object(key_node, deep=True)
-                if not isinstance(key, str):
-                    key = str(key)
+            merged, own = self._pairs(loader, node)
+            counts = Counter(key for key, _, _ in own)
+            self.repeated += [(*place, key) for key, count in counts.items() if count > 1]
+            mapping: dict[str, Any] = {}
+            for key, (key_node, value_node) in {**merged, **{k: (n, v) for k, n, v in own}}.items():
                 inner = (*place, key)
                 self.lines[inner] = key_node.start_mark.line + 1
                 mapping[key] = self._plain(loader, value_node, inner)
             return mapping
-        return loader.construct_object(node, deep=True)
+        return self._scalar(loader, node)
+
+    def _pairs(
+        self, loader: _Loader, node: yaml.MappingNode
+    ) -> tuple[dict[str, _Pair], list[tuple[str, yaml.Node, yaml.Node]]]:
+        """Return what ``<<`` merges into a mapping, the first of several first, and its own keys.
+
+        PyYAML's own merging writes into the node, which another alias may show again, and has no
+        bound.
+        """
+        merged: dict[str, _Pair] = {}
+        own: list[tuple[str, yaml.Node, yaml.Node]] = []
+        for key_node, value_node in node.value:
+            self._count()
+            if key_node.tag != _MERGE:
+                if not isinstance(key_node, yaml.ScalarNode):
+                    raise self._wrong(key_node, "a key should be a word")
+                own.append((str(self._scalar(loader, key_node)), key_node, value_node))
+                continue
+            listed = isinstance(value_node, yaml.SequenceNode)
+            for source in value_node.value if listed else [value_node]:
+                if not isinstance(source, yaml.MappingNode):
+                    raise self._wrong(source, "<< merges mappings only")
+                theirs, its_own = self._pairs(loader, source)
+                merged = theirs | {k: (n, v) for k, n, v in its_own} | merged
+        return merged, own
+
+    def _scalar(self, loader: _Loader, node: yaml.Node) -> Any:
+        try:
+            return loader.construct_object(node, deep=True)
+        except (AttributeError, LookupError, ValueError):  # such as the date 2026-13-01
+            kind = node.tag.rpartition(":")[2]
+            raise self._wrong(node, f"{shown(node.value)} is no {kind}; put it in quotes") from None
+
+    def _count(self) -> None:
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise UserError(f"{self.name}: holds more than {_MOST_NODES:,} values")
+
+    def _wrong(self, node: yaml.Node, problem: str) -> UserError:
+        return UserError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
 
     def line(self, place: Place) -> int:
         """Return the line of a place, or of the nearest thing around it that has one."""

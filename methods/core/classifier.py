@@ -140,7 +140,8 @@ class Classifier(Method):
         for step, index in enumerate(budget.batches(len(examples), order), start=1):
             batch = examples.gather(index.to(self.device, non_blocking=True))
             terms = self.losses(batch)
-            loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["new"]
+            values = list(terms.values())
+            loss = torch.stack(values).sum() if len(values) > 1 else values[0]
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.edit_gradients()

@@ -47,10 +47,15 @@ class Rng:
     def scoped(self, name: str, device: torch.device | str = "cpu") -> Iterator[None]:
         """Seed PyTorch's global generators inside the block and restore them after it.
 
-        For the places where PyTorch takes no generator: layer initialisation, dropout.
+        For the places where PyTorch takes no generator: layer initialisation, dropout. Seeds the
+        generators of the CPU and of ``device``; those of other devices are left alone, as
+        ``torch.manual_seed`` would not.
         """
-        device = torch.device(device)
-        cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
+        device, cuda = torch.device(device), []
+        if device.type == "cuda":
+            cuda = [torch.cuda.current_device() if device.index is None else device.index]
         with torch.random.fork_rng(devices=cuda):
-            torch.random.manual_seed(self.derive(name))
+            torch.default_generator.manual_seed(self.derive(name))
+            for index in cuda:
+                torch.cuda.default_generators[index].manual_seed(self.derive(name))
             yield

@@ -171,11 +171,11 @@ def even_shares(available: Tensor, total: int) -> Tensor:
     left = min(total, int(available.sum()))
     while left:
         open_groups = (shares < available).nonzero().squeeze(1)
-        each, rest = divmod(left, len(open_groups))
-        extra = torch.full_like(open_groups, each)
-        extra[:rest] += 1
-        room = available[open_groups] - shares[open_groups]
-        given = torch.minimum(extra, room)
+        each = left // len(open_groups)
+        if each == 0:
+            shares[open_groups[:left]] += 1
+            break
+        given = (available - shares)[open_groups].clamp(max=each)
         shares[open_groups] += given
         left -= int(given.sum())
     return shares

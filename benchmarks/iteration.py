@@ -1,0 +1,130 @@
+"""Cost of a training iteration of ``naive``, relative to a bare PyTorch loop.
+
+The floor is what a researcher writes by hand over tensors in memory: index, scale, forward,
+cross-entropy, backward, step. No mask, no hooks, no look at the loss. Both arms train MLP
+784-400-400-10 with fused Adam on batches of 128 of the first task of split MNIST, on one thread,
+with the same allocator settings, in the same process; CPU time of the whole process, arms
+interleaved, median of the ratios of pairs. Measured standing alone and inside a Ray actor.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from _common import Verdict, arguments, progress
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from methods.core.rng import Rng
+from methods.core.training import Budget
+from methods.naive import Naive
+from orchestrator.data.stream_config import StreamConfig
+from orchestrator.data.streams import TaskStream, open_stream
+from orchestrator.trainable import keep_freed_memory
+from orchestrator.trial_run import TrialLog
+
+BATCH = 128
+
+
+def bare(x: torch.Tensor, y: torch.Tensor, iterations: int) -> Callable[[], None]:
+    """Return the plain loop over uint8 images ``[N, 1, 28, 28]`` and labels ``[N]``."""
+    network = nn.Sequential(
+        nn.Flatten(),
+        *(nn.Linear(784, 400), nn.ReLU()),
+        *(nn.Linear(400, 400), nn.ReLU()),
+        nn.Linear(400, 10),
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+
+    def loop() -> None:
+        done = 0
+        while True:
+            order = torch.randperm(len(x))
+            for start in range(0, len(x) - BATCH + 1, BATCH):
+                index = order[start : start + BATCH]
+                loss = cross_entropy(network(x[index].float() / 255), y[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                done += 1
+                if done == iterations:
+                    return
+
+    return loop
+
+
+def engram(stream: TaskStream, iterations: int) -> Callable[[], None]:
+    """Return the training of the first task as a trial does it."""
+    budget = Budget(iterations=iterations, batch_size=BATCH)
+    method = Naive(Naive.Config(budget=budget), stream.info, Rng(0))
+    return partial(method.fit, stream.task(0), TrialLog())
+
+
+def cpu_seconds(loop: Callable[[], None]) -> float:
+    """Return the CPU time that the whole process takes for a call."""
+    start = time.process_time()
+    loop()
+    return time.process_time() - start
+
+
+def measure(data: Path, pairs: int, iterations: int) -> list[tuple[float, float]]:
+    """Return CPU seconds per iteration of Engram and of the bare loop, for each pair."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    stream = open_stream(StreamConfig(dataset="split-mnist"), data)
+    whole = stream.task(0).train
+    images = whole.gather(torch.arange(len(whole)))
+    assert images.y is not None
+    arms = (partial(engram, stream), partial(bare, images.x, images.y))
+    for arm in arms:
+        arm(30)()  # imports, first touch of pages
+    seconds = []
+    for pair in range(pairs):
+        turn = arms if pair % 2 == 0 else arms[::-1]
+        taken = {arm: cpu_seconds(arm(iterations)) / iterations for arm in turn}
+        seconds.append((taken[arms[0]], taken[arms[1]]))
+    return seconds
+
+
+def in_ray_actor(data: Path, pairs: int, iterations: int) -> list[tuple[float, float]]:
+    """Measure in a worker with the resources of a trial."""
+    import ray
+
+    class Actor:
+        """Stands where the trainable stands."""
+
+        def measure(self) -> list[tuple[float, float]]:
+            return measure(data, pairs, iterations)
+
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        actor = ray.remote(num_cpus=1)(Actor).remote()
+        seconds: list[tuple[float, float]] = ray.get(actor.measure.remote())
+    finally:
+        ray.shutdown()
+    return seconds
+
+
+def main() -> int:
+    options = arguments(__doc__, pairs=9, iterations=300)
+    verdict = Verdict("iteration: CPU time of an iteration over that of a bare loop")
+    for place, run in (("standing alone", measure), ("inside a Ray actor", in_ray_actor)):
+        seconds = run(options.data.resolve(), options.pairs, options.iterations)
+        ratios = [engram / bare for engram, bare in seconds]
+        engram_ms, bare_ms = (1000 * statistics.median(arm) for arm in zip(*seconds, strict=True))
+        progress(
+            f"{place}: {engram_ms:.3f} ms against {bare_ms:.3f} ms; "
+            f"ratios {', '.join(f'{ratio:.3f}' for ratio in sorted(ratios))}"
+        )
+        verdict.check(place, statistics.median(ratios), at_most=1.15, unit="×")
+    return verdict.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

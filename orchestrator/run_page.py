@@ -1,0 +1,85 @@
+"""What a trial's run shows in MLflow: its name, parameters, metrics, tags and files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from methods.core.config import flatten
+from orchestrator.figures import accuracy_csv, accuracy_heatmap, accuracy_markdown
+from orchestrator.metrics import METRICS
+from orchestrator.results import Record
+from orchestrator.trial import TrialConfig
+
+#: What MLflow takes in one tag.
+_LONGEST_TAG = 5000
+
+
+def run_name(config: TrialConfig) -> str:
+    """Name a run so that a list of runs reads well: what differs most comes first."""
+    stream = config.stream
+    return f"{config.label} · {stream.scenario} · {stream.dataset} · seed {config.seed}"
+
+
+def run_parameters(config: TrialConfig) -> dict[str, str]:
+    """Return the flat configuration: ``method``, ``dataset``, ``budget.iterations`` and so on."""
+    canonical = config.canonical
+    flat: dict[str, Any] = flatten(
+        canonical["stream"] | {"method": config.method} | canonical["options"]
+    )
+    flat["seed"] = config.seed
+    return {key: str(value) for key, value in flat.items() if value is not None}
+
+
+def row_metrics(row: Sequence[float], tasks_learned: int) -> dict[str, float]:
+    """Return a row of the accuracy matrix as metrics: over the tasks so far, and by task."""
+    if not tasks_learned:
+        return {}
+    average = sum(row[:tasks_learned]) / tasks_learned
+    by_task = {f"accuracy/task {j + 1}": accuracy for j, accuracy in enumerate(row)}
+    return _finite({"average_accuracy": average} | by_task)
+
+
+def final_metrics(record: Record) -> dict[str, float]:
+    """Return what is known once a trial has ended: measures, bytes by owner, seconds by phase."""
+    values = {name: record[name] for name in METRICS if name != "average_accuracy"}
+    values |= {f"bytes/{owner}": kept for owner, kept in record["bytes_by_owner"].items()}
+    values |= {f"seconds/{phase}": s for phase, s in record["seconds_by_phase"].items()}
+    values |= {"bytes/total": record["bytes_kept"], "seconds/total": record["seconds"]}
+    return _finite(values | {"samples_per_second": record["samples_per_second"]})
+
+
+def run_tags(record: Record) -> dict[str, str]:
+    """Return how a trial ended, and the text at the top of its page."""
+    tags = {"engram.outcome": record["outcome"], "mlflow.note.content": _note(record)}
+    return tags | ({"engram.cause": record["cause"][:_LONGEST_TAG]} if record["cause"] else {})
+
+
+def run_files(record: Record) -> dict[str, str]:
+    """Return the artifacts of a run, name and content."""
+    files = {"config.yaml": yaml.safe_dump(json.loads(record["config"]), sort_keys=False)}
+    if record["accuracy"]:
+        files["accuracy_matrix.csv"] = accuracy_csv(record["accuracy"])
+        files["accuracy_matrix.svg"] = accuracy_heatmap(record["accuracy"])
+    if record["traceback"]:
+        files["traceback.txt"] = record["traceback"]
+    return files
+
+
+def _note(record: Record) -> str:
+    """Write the outcome and the accuracy matrix in Markdown, or its last row where it is long."""
+    head = record["outcome"] + (f": {record['cause'][:1000]}" if record["cause"] else "")
+    foot = f"`engram show {record['id']}` tells the same in a terminal."
+    note = f"{head}\n\n{accuracy_markdown(record['accuracy'])}\n\n{foot}"
+    if len(note) <= _LONGEST_TAG:
+        return note
+    return f"{head}\n\nThe accuracy matrix is among the artifacts.\n\n{foot}"
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    """Leave out what is not known: MLflow would chart it."""
+    return {key: float(value) for key, value in values.items() if math.isfinite(value)}

@@ -1,0 +1,152 @@
+"""Search spaces in temporary folders, the command line, and methods that misbehave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+#: A plug-in as a package brings it: each method fails in its own way, or tells what it sees.
+PLUGIN = '''
+"""Methods that misbehave."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+from methods.core.registry import register
+from methods.naive import Naive
+
+
+def note(line):
+    """Tell the test something: one short line is appended as a whole."""
+    with open(os.environ["ENGRAM_TEST_NOTES"], "a") as file:
+        file.write(line + "\\n")
+
+
+@register("test-raises")
+class Raises(Naive):
+    """Fail in the second task."""
+
+    def before_task(self, task):
+        if task.index == 1:
+            note("raises")
+            raise ZeroDivisionError("as planned")
+
+
+@register("test-diverges")
+class Diverges(Naive):
+    """Lose the loss in the second task."""
+
+    def loss_terms(self, batch, logits):
+        terms = super().loss_terms(batch, logits)
+        return {"new": terms["new"] * float("nan")} if self.tasks_learned == 1 else terms
+
+
+@register("test-dies")
+class Dies(Naive):
+    """Kill the whole worker in the second task, as a machine does that runs out of memory."""
+
+    def before_task(self, task):
+        if task.index == 1 and not Path(os.environ["ENGRAM_TEST_CURE"]).exists():
+            note("dies")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@register("test-dies-once")
+class DiesOnce(Naive):
+    """Kill the worker in the second task, the first time only."""
+
+    def before_task(self, task):
+        scar = Path(os.environ["ENGRAM_TEST_NOTES"]).with_name("scar")
+        if task.index == 1 and not scar.exists():
+            scar.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@register("test-tells")
+class Tells(Naive):
+    """Tell where it runs."""
+
+    def before_task(self, task):
+        note(f"process {os.getpid()} threads {torch.get_num_threads()}")
+
+
+@register("test-slow")
+class Slow(Naive):
+    """Take half a second a task."""
+
+    def before_task(self, task):
+        note(f"slow {task.index}")
+        time.sleep(0.5)
+'''
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a search space: ``write("name: …")``, indented as the test likes."""
+
+    def write_file(text: str, name: str = "space.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(dedent(text), encoding="utf-8")
+        return path
+
+    return write_file
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process in which a package with more methods is installed."""
+    root = tmp_path_factory.mktemp("plugin")
+    site = root / "site"
+    info = site / "misbehaving-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "misbehaving.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[engram.methods]\nmisbehaving = misbehaving\n")
+    return {
+        "PYTHONPATH": str(site),
+        "ENGRAM_TEST_NOTES": str(root / "notes.txt"),
+        "ENGRAM_TEST_CURE": str(root / "cure"),
+    }
+
+
+class Engram:
+    """The command line in a process of its own."""
+
+    @staticmethod
+    def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of this process without what would lead Engram elsewhere."""
+        ours = ("ENGRAM_", "MLFLOW_", "RAY_", "TUNE_")
+        own = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+        return own | dict(more or {})
+
+    def command(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", "orchestrator", *map(str, arguments)]
+
+    def __call__(
+        self, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=cwd,
+            env=self.environment(env),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def engram() -> Engram:
+    """Runs the command line: ``engram("plan", "quickstart", cwd=folder)``."""
+    return Engram()

@@ -1,0 +1,132 @@
+"""The documentation tells the truth: commands parse, search spaces plan, the method runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from orchestrator.cli import app
+from orchestrator.data.stream_config import StreamConfig
+from orchestrator.plan import make_plan
+from orchestrator.search_space import Header, Resources, packaged_spaces
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    found: set[str] = set()
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            found |= {line.split("#")[0].strip() for line in block.splitlines()}
+        found |= set(re.findall(r"`(engram [^`]+)`", page.read_text()))
+    return sorted(command for command in found if command.startswith("engram "))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_parse(command: str) -> None:
+    words = shlex.split(command)[1:]
+    if len(words) < 2 and words != ["ui"]:
+        pytest.skip("a command mentioned by its name, without what it is given")
+    group = get_command(app)
+    context = group.make_context("engram", list(words))
+    while True:
+        name, command_, rest = group.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        context = command_.make_context(name, list(rest), parent=context)
+        if not hasattr(command_, "resolve_command"):
+            return
+        group = command_
+
+
+def yaml_blocks() -> list[str]:
+    return [block for page in PAGES for block in blocks(page, "yaml")]
+
+
+@pytest.fixture
+def anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The method of CONTRIBUTING.md, brought in by an entry point as a package would."""
+    code, table = (blocks(ROOT / "CONTRIBUTING.md", kind)[0] for kind in ("python", "toml"))
+    package = tmp_path / "site" / "my_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "anchor.py").write_text(code)
+    info = tmp_path / "site" / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    entry = table.splitlines()[1].replace('"', "")
+    (info / "entry_points.txt").write_text(f"[engram.methods]\n{entry}\n")
+    return tmp_path / "site"
+
+
+def engram(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *words],
+        env=os.environ | {"PYTHONPATH": str(site)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_method_of_the_guide_runs(anchor: Path, tmp_path: Path) -> None:
+    (space,) = blocks(ROOT / "CONTRIBUTING.md", "yaml")
+    (tmp_path / "anchor.yaml").write_text(space.replace("0..2", "0").replace("100", "20"))
+    ran = engram(anchor, "run", "anchor.yaml", "--no-mlflow", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "4 of 4 trials done" in ran.stdout
+    listed = engram(anchor, "list", "methods", cwd=tmp_path)
+    assert "anchor" in listed.stdout
+    assert "Pull every weight" in listed.stdout
+
+
+@pytest.mark.parametrize("number", range(len(yaml_blocks())))
+def test_search_spaces_of_the_docs_plan(number: int, tmp_path: Path) -> None:
+    space = yaml_blocks()[number]
+    if "anchor" in space:
+        pytest.skip("its method is not registered here; test_the_method_of_the_guide_runs has it")
+    data = tmp_path / "data"
+    if "mnist" in space:
+        data = ROOT.parent / "shared" / "data"
+        if not data.is_dir():
+            pytest.skip("MNIST is not on this machine")
+    (tmp_path / "space.yaml").write_text(space)
+    assert make_plan(tmp_path / "space.yaml", data).trials
+
+
+def test_the_quickstart_stands_in_the_readme_as_it_is() -> None:
+    assert packaged_spaces()["quickstart"].read_text() in blocks(ROOT / "README.md", "yaml")
+
+
+def test_every_key_of_a_search_space_is_documented() -> None:
+    from methods.core.registry import method_class
+
+    page = (ROOT / "docs" / "search-spaces.md").read_text()
+    keys = {"method", "seed", *Header.model_fields, *StreamConfig.model_fields}
+    keys |= {"resources", *Resources.model_fields}
+    for name in ("naive", "joint", "replay"):
+        keys |= set(method_class(name).Config.model_fields)
+    missing = sorted(
+        key for key in keys - {"variant"} if f"`{key}`" not in page and f"{key}:" not in page
+    )
+    assert not missing
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
