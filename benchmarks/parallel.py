@@ -81,7 +81,7 @@ def main() -> int:
         told = run(folder, data, [0], 1, "probe")["cause"].item()
 
         short, long = (run(folder, data, [0], n, "naive")["seconds"].item() for n in (20, 220))
-        iterations = 20 + round(200 * (options.seconds - short) / (long - short))
+        iterations = 20 + round(200 * (options.seconds - short) / max(long - short, 0.1))
         ratios, overlaps = [], []
         for pair in range(options.pairs):
             alone = run(folder, data, [0], iterations, "naive")["seconds"].item()

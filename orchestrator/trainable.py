@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ class ContinualTrainable(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Start another trial in the same process."""
+        """Start another trial in the same process, once the last one has let go of its memory."""
+        self.cleanup()
+        return_freed_memory()
         given = new_config["job"]
         trial = given["trial"]
         self.run = TrialRun(
@@ -82,9 +85,19 @@ def keep_freed_memory() -> None:
     Gradients are freed and allocated again in each step; with glibc's defaults large ones are
     mapped anew each time, page by page. Costs nothing where there is no glibc.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEEP)
         mallopt(_M_MMAP_THRESHOLD, _KEEP)
+
+
+def return_freed_memory() -> None:
+    """Give what the last trial freed back to the system, once, between trials."""
+    trim = _glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """Find a function of glibc; None elsewhere."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -208,6 +208,8 @@ class Classifier(Method):
         """
         if (task_id is not None) != (self.stream.scenario is Scenario.TASK_INCREMENTAL):
             raise ValueError("task_id is given in the task-incremental scenario, and only there")
+        if task_id is not None and not 0 <= task_id < self.stream.tasks:
+            raise ValueError(f"there is no task {task_id}: the stream has {self.stream.tasks}")
         training = self.network.training
         self.network.eval()
         logits: Tensor = self.network(x)

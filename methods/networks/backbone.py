@@ -100,7 +100,7 @@ class Backbone(nn.Module):
         """
         if not 0 <= depth <= self.depth:
             raise ValueError(f"cannot freeze {depth} of {self.depth} blocks")
-        self.frozen = depth
+        self.frozen = max(self.frozen, depth)
         for block in self.blocks[:depth]:
             block.requires_grad_(False)
         self.train(self.training)

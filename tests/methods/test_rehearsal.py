@@ -140,9 +140,12 @@ def test_replayed_labels_compete_with_the_classes_of_their_task(scenario: Scenar
 
 
 def test_draws_differ_between_tasks_and_steps_but_not_between_runs() -> None:
-    one, same = learnt(replay_batch=20), learnt(replay_batch=20)
+    one, same = learnt(2, replay_batch=20), learnt(2, replay_batch=20)
     assert torch.equal(one.replayed[0][0].x, same.replayed[0][0].x)
     assert not torch.equal(one.replayed[0][0].x, one.replayed[1][0].x)
+    seed = one.draws.initial_seed()
+    one.learn(make_task(2))
+    assert one.draws.initial_seed() != seed
 
 
 def test_first_task_is_that_of_fine_tuning() -> None:

@@ -108,6 +108,7 @@ def test_what_does_not_count(thing: object) -> None:
 
 def test_settings_of_several_objects_are_no_run() -> None:
     assert reachable_bytes([Thing(sizes=list(range(40))) for _ in range(10)]) == 0
+    assert reachable_bytes(Thing(sizes=list(range(40)), others=list(range(40)))) == 0
 
 
 def test_a_storage_counts_once() -> None:

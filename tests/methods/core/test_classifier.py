@@ -249,6 +249,9 @@ def test_freezing_is_restored(start: str) -> None:
     whole.learn(make_task(0))
     resumed.load_state_dict(whole.state_dict())
     assert resumed.network.backbone.frozen == 2
+    unfrozen = make(**options)
+    unfrozen.load_state_dict(make(**options).state_dict())  # of a method that has learnt nothing
+    assert unfrozen.network.backbone.frozen == (2 if start == "start" else 0)
     for method in (whole, resumed):
         method.learn(make_task(1))
     assert alike(weights(whole), weights(resumed))
