@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from methods.core.classifier import Classifier
@@ -53,17 +53,25 @@ class Replay(Classifier):
 
         @model_validator(mode="before")
         @classmethod
-        def _one_budget(cls, values: Any) -> Any:
+        def _usual_budget(cls, values: Any) -> Any:
             if not isinstance(values, dict):
                 return values
-            size, per_class = values.get("buffer_size"), values.get("per_class")
-            if size is not None and per_class is not None:
+            unset = values.get("buffer_size") is None and values.get("per_class") is None
+            return values | {"buffer_size": 500} if unset else values
+
+        @field_validator("per_class")
+        @classmethod
+        def _one_budget(cls, per_class: int | None, info: ValidationInfo) -> int | None:
+            if per_class is not None and info.data.get("buffer_size") is not None:
                 raise ValueError("give buffer_size or per_class, not both")
-            if per_class is not None and values.get("policy", "class-balanced") != "class-balanced":
+            return per_class
+
+        @field_validator("policy")
+        @classmethod
+        def _policy_fits(cls, policy: Policy, info: ValidationInfo) -> Policy:
+            if policy != "class-balanced" and info.data.get("per_class") is not None:
                 raise ValueError("per_class is a class-balanced budget: leave policy out")
-            if size is None and per_class is None:
-                return {**values, "buffer_size": 500}
-            return values
+            return policy
 
     config: Config
 

@@ -125,8 +125,8 @@ def show(
     results: Results = _RESULTS,
 ) -> None:
     """Show all that is recorded of one trial."""
-    from orchestrator.listing import print_trial
     from orchestrator.results import ResultsStore
+    from orchestrator.trial_view import print_trial
 
     print_trial(trial, ResultsStore(results), _console())
 
@@ -196,18 +196,13 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except UserError as error:
-        for line in str(error).splitlines():
-            _complain(line)
+        _complain(*(f"engram: {line}" for line in str(error).splitlines()))
         sys.exit(2)
     except _UsageError as error:
-        help_text = error.format_message()
-        if help_text.startswith("Usage:"):  # a command that needs another one after it
-            print(help_text, file=sys.stderr)  # noqa: T201 - this is the command line
-        else:
-            _complain(_usage(error))
+        _complain(_usage(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; what has finished is kept, and the same command goes on")
+        _complain("engram: interrupted; what has finished is kept, and the same command goes on")
         sys.exit(130)
     except BrokenPipeError:  # `engram plan … | head`
         sys.stderr.close()
@@ -215,12 +210,17 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _complain(line: str) -> None:
-    print(f"engram: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
+def _complain(*lines: str) -> None:
+    print(*lines, sep="\n", file=sys.stderr)  # noqa: T201 - this is the command line
 
 
 def _usage(error: Any) -> str:
-    """Put a usage error into one line, with a suggestion where a name is near."""
+    """Put a usage error into one line, with a suggestion where a name is near.
+
+    A group of commands given without any of them answers with its help, which stays as it is.
+    """
+    if error.format_message().startswith("Usage:"):
+        return str(error.format_message())
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
     if message.startswith(("No such command", "No such option")):
         wrong = message.split()[3].strip("'.")
@@ -228,7 +228,7 @@ def _usage(error: Any) -> str:
         what = "option" if wrong.startswith("-") else "command"
         message = f"no such {what}: {wrong}" + (f"; did you mean {near[0]}?" if near else "")
     where = error.ctx.command_path if error.ctx else "engram"
-    return f'{message[0].lower()}{message[1:]}; "{where} --help" tells more'
+    return f'engram: {message[0].lower()}{message[1:]}; "{where} --help" tells more'
 
 
 def _names(context: Any) -> list[str]:

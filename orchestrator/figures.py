@@ -17,7 +17,8 @@ def _known(value: float | None) -> bool:
     return value is not None and not math.isnan(value)
 
 
-def _row_name(i: int) -> str:
+def row_name(i: int) -> str:
+    """Name row ``i`` of an accuracy matrix."""
     return "before any task" if i == 0 else f"after task {i}"
 
 
@@ -28,7 +29,7 @@ def accuracy_csv(matrix: Matrix) -> str:
     tasks = len(matrix[0]) if matrix else 0
     writer.writerow(["", *(f"task {j + 1}" for j in range(tasks))])
     for i, row in enumerate(matrix):
-        writer.writerow([_row_name(i), *(f"{v:.6f}" if _known(v) else "" for v in row)])
+        writer.writerow([row_name(i), *(f"{v:.6f}" if _known(v) else "" for v in row)])
     return out.getvalue()
 
 
@@ -44,7 +45,7 @@ def accuracy_markdown(matrix: Matrix) -> str:
     for i, row in enumerate(matrix):
         if any(_known(v) for v in row):
             cells = " | ".join(f"{v:.3f}" if _known(v) else "" for v in row)
-            lines.append(f"| {_row_name(i)} | {cells} |")
+            lines.append(f"| {row_name(i)} | {cells} |")
     return "\n".join(lines)
 
 
@@ -65,8 +66,7 @@ def accuracy_heatmap(matrix: Matrix) -> str:
     for line, (i, row) in enumerate(rows):
         y = _TOP + line * _CELL
         parts.append(
-            f'<text x="{_LEFT - 10}" y="{y + _CELL / 2 + 5}" text-anchor="end">'
-            f"{_row_name(i)}</text>"
+            f'<text x="{_LEFT - 10}" y="{y + _CELL / 2 + 5}" text-anchor="end">{row_name(i)}</text>'
         )
         for j, value in enumerate(row):
             if value is not None and not math.isnan(value):

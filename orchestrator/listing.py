@@ -1,8 +1,9 @@
-"""What the command line prints: plans, sweeps, trials and lists."""
+"""What the command line prints: plans, sweeps and lists."""
 
 from __future__ import annotations
 
-import json
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,9 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import UserError
-from orchestrator.figures import accuracy_markdown
-from orchestrator.metrics import METRICS
-from orchestrator.results import Record, ResultsStore
+from orchestrator.results import ResultsStore
+from orchestrator.trial_view import trial_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,17 @@ def print_sweep(sweep: Sweep, results: Path, data: Path, mlflow: bool, console: 
         _say(console, f"MLflow is incomplete ({outcome.tracking_failure}); the results are not.")
         _say(console, "The same command writes what is missing there.")
     elif mlflow:
-        _say(console, f"Compare the runs in MLflow: engram ui {plan.space.name}")
+        _say(console, f"Compare the runs in MLflow: {_this_command()} ui {plan.space.name}")
+
+
+def _this_command() -> str:
+    """Return what starts Engram here: ``engram``, or where it is if the shell would not find it."""
+    script, found = Path(sys.argv[0]).absolute(), shutil.which("engram")
+    if script.name != "engram":
+        return "engram" if found else "python -m orchestrator"
+    if found and Path(found).resolve() == script.resolve():
+        return "engram"
+    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 def write_leaderboard(
@@ -117,63 +127,6 @@ def _writable(path: Path, write: Any) -> None:
         write()
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
-    """Print all that is recorded of one trial.
-
-    Raises
-    ------
-    UserError
-        If no trial or several fit.
-    """
-    record = _find_trial(wanted, store)
-    config = json.loads(record["config"])
-    _say(console, _name(record) + f"   ({record['id']})")
-    cause = f": {record['cause']}" if record["cause"] else ""
-    _say(console, f"{record['outcome']}{cause}\n")
-    if record["accuracy"]:
-        _say(console, accuracy_markdown(record["accuracy"]) + "\n")
-    table = _table("measure", "value")
-    for name in METRICS:
-        _row(table, name.replace("_", " "), _number(record[name]))
-    _row(table, "samples per second", f"{record['samples_per_second']:,.0f}")
-    for owner, kept in record["bytes_by_owner"].items():
-        _row(table, f"bytes kept: {owner}", f"{kept:,}")
-    for phase, seconds in record["seconds_by_phase"].items():
-        _row(table, f"seconds: {phase}", f"{seconds:.2f}")
-    _row(table, "seconds: total", f"{record['seconds']:.2f}")
-    console.print(table)
-    from methods.core.config import flatten
-
-    settings = _table("setting", "value")
-    for key, value in flatten({**config["stream"], **config["options"]}).items():
-        _row(settings, key, str(value))
-    for key in ("seed", "torch", "device", "threads", "data", "code", "host", "commit", "started"):
-        _row(settings, key, str(record[key]))
-    console.print(settings)
-    if record["traceback"]:
-        _say(console, record["traceback"])
-
-
-def _find_trial(wanted: str, store: ResultsStore) -> Record:
-    prefixed = [trial for trial in store.ids() if trial.startswith(wanted)]
-    records = store.records(prefixed or None)
-    found = records if prefixed else [r for r in records if wanted in _name(r)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UserError(f"{store.folder}: holds no trial {wanted!r}; list them: engram list trials")
-    some = ", ".join(f"{r['id'][:8]} ({_name(r)})" for r in found[:3])
-    raise UserError(f"{wanted!r} fits {len(found)} trials, among them {some}; give one's id")
-
-
-def _name(record: Record) -> str:
-    settings = f"[{record['settings'].replace(', ', ',')}]" if record["settings"] else ""
-    return (
-        f"{record['dataset']}/{record['scenario']}/{record['method']}{settings}"
-        f"/seed={record['seed']}"
-    )
 
 
 def print_lists(kinds: Iterable[str], results: Path, data: Path, console: Console) -> None:
@@ -217,7 +170,7 @@ def _trials(store: ResultsStore) -> Table:
         _row(
             table,
             record["id"],
-            _name(record),
+            trial_name(record),
             record["outcome"],
             _number(record["average_accuracy"]),
         )

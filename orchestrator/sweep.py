@@ -15,12 +15,14 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.results import ResultsStore
+from orchestrator.search_space import Resources
 from orchestrator.tracking import Tracker
 from orchestrator.trial import Trial
 from orchestrator.trial_run import engram_version, identifying_columns
@@ -77,13 +79,15 @@ def run_plan(
     tracker: Tracker | None = None,
     retry: bool = False,
 ) -> Outcome:
-    """Run what is pending, two things at a time where there are two cores, and record it.
+    """Run what is pending, as many trials at once as the machine has room for, and record it.
 
     Raises
     ------
     UserError
         If the results folder cannot be written, or the machine has not what a trial asks for.
     """
+    if not os.environ.get("RAY_ADDRESS"):
+        _check_resources(plan.space.resources, os.cpu_count() or 1, torch.cuda.device_count())
     store.check_writable()
     store.write_sweep(
         plan.space.name, [identifying_columns(t, plan.environment) for t in plan.trials]
@@ -120,13 +124,15 @@ def _run_on_tune(
     recorder = Recorder(store, progress, tracker)
     about = {"space": plan.space.name, "commit": git_commit()}
     jobs = [job(t, plan.environment, data_dir.resolve(), about) for t in pending]
-    resources = {"cpu": plan.space.resources.cpus, "gpu": plan.space.resources.gpus}
+    resources = plan.space.resources
     started_here = not ray.is_initialized()
     _start_ray(resources)
     try:
         with tempfile.TemporaryDirectory(prefix="engram-") as scratch, progress.shown():
             tuner = tune.Tuner(
-                tune.with_resources(ContinualTrainable, resources),
+                tune.with_resources(
+                    ContinualTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}
+                ),
                 param_space={"job": tune.grid_search(jobs)},
                 tune_config=tune.TuneConfig(reuse_actors=True),
                 run_config=tune.RunConfig(
@@ -145,24 +151,30 @@ def _run_on_tune(
     return recorder.outcomes
 
 
-def _start_ray(resources: dict[str, float]) -> None:
+def _start_ray(resources: Resources) -> None:
     """Connect to the cluster that ``RAY_ADDRESS`` names, or start Ray on this machine."""
     import ray
 
-    if not ray.is_initialized():
-        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(**quiet)
-        else:
-            ray.init(include_dashboard=False, **quiet)
-            there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            for kind, wanted in resources.items():
-                if wanted > there.get(kind.upper(), 0):
-                    raise UserError(
-                        f"resources: a trial asks for {kind}s: {wanted}, but this machine has "
-                        f"{there.get(kind.upper(), 0):g}"
-                    )
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+    elif not ray.is_initialized():
+        ray.init(include_dashboard=False, **quiet)
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        _check_resources(resources, there.get("CPU", 0), there.get("GPU", 0))  # in a container
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder tells what went wrong
+
+
+def _check_resources(resources: Resources, cpus: float, gpus: float) -> None:
+    """Refuse a trial that this machine could never start: it would wait for ever."""
+    for kind, wanted, there in (
+        ("cpus", resources.cpus, cpus),
+        ("gpus", resources.gpus, gpus),
+    ):
+        if wanted > there:
+            raise UserError(
+                f"resources: a trial asks for {kind}: {wanted}, but this machine has {there:g}"
+            )
 
 
 def git_commit() -> str:

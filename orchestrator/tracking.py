@@ -115,7 +115,7 @@ class Tracker:
         try:
             self._connect()
             for record in self._recorded:
-                if record["id"] not in self._known:
+                if self._written.get(record["id"]) != record["outcome"]:
                     self._write_record(record)
             while (item := self._queue.get()) is not None:
                 self._write_report(*item)
@@ -134,11 +134,12 @@ class Tracker:
                 tags={"mlflow.experimentKind": "custom_model_development"},
             )
         self._parent = self._open_parent()
-        self._known = {
-            run.data.tags[TRIAL_TAG]: run.info.run_id
-            for run in self._search(f"tags.`{_PARENT_TAG}` = '{self._parent}'")
-            if TRIAL_TAG in run.data.tags
-        }
+        self._known, self._written = {}, {}
+        for run in self._search(f"tags.`{_PARENT_TAG}` = '{self._parent}'"):
+            trial = run.data.tags.get(TRIAL_TAG, "")
+            self._known[trial] = run.info.run_id
+            if run.info.status != "RUNNING":  # else the sweep was killed while it was written
+                self._written[trial] = run.data.tags.get("engram.outcome", "")
 
     def _search(self, condition: str) -> Iterable[Any]:
         token = None
@@ -246,6 +247,8 @@ class Tracker:
 def connect(uri: str) -> MlflowClient:
     """Return a client of a tracking server or database, which is made if it is not there."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     from mlflow import MlflowClient
 
     for chatty in ("alembic", "mlflow"):

@@ -7,7 +7,7 @@ import math
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from methods.core.log import Log
@@ -69,14 +69,17 @@ class Classifier(Method):
         freeze_from: Literal["first-task", "start"] = "first-task"
         """Freeze once the first task is learnt, or before it."""
 
-        @model_validator(mode="after")
-        def _frozen_blocks_exist(self) -> Classifier.Config:
-            if self.freeze_depth > self.network.depth:
+        @field_validator("freeze_depth")
+        @classmethod
+        def _frozen_blocks_exist(cls, freeze_depth: int, info: ValidationInfo) -> int:
+            network = info.data.get("network")  # absent where it is wrong itself
+            if network is not None and freeze_depth > network.depth:
+                blocks = "1 block" if network.depth == 1 else f"{network.depth} blocks"
                 raise ValueError(
-                    f"freeze_depth {self.freeze_depth} is deeper than the network, which has "
-                    f"{self.network.depth} blocks; give 0 to {self.network.depth}"
+                    f"freeze_depth {freeze_depth} is deeper than the network, which has {blocks}; "
+                    f"give 0 to {network.depth}"
                 )
-            return self
+            return freeze_depth
 
     config: Config
 

@@ -12,6 +12,8 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from torch import Tensor, nn
@@ -36,14 +38,18 @@ class Budget(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_unit(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            iterations, epochs = values.get("iterations"), values.get("epochs")
-            if iterations is not None and epochs is not None:
-                raise ValueError("give iterations or epochs, not both")
-            if iterations is None and epochs is None:
-                return {**values, "iterations": 500}
-        return values
+    def _usual_length(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        unset = values.get("iterations") is None and values.get("epochs") is None
+        return values | {"iterations": 500} if unset else values
+
+    @field_validator("epochs")
+    @classmethod
+    def _one_unit(cls, epochs: int | None, info: ValidationInfo) -> int | None:
+        if epochs is not None and info.data.get("iterations") is not None:
+            raise ValueError("give iterations or epochs, not both")
+        return epochs
 
     def steps(self, examples: int) -> int:
         """Return the number of optimiser steps on a task of so many examples."""

@@ -113,7 +113,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[engram.methods]\nmisbehaving = misbehaving\n")
     return {
-        "PYTHONPATH": str(site),
+        "PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "ENGRAM_TEST_NOTES": str(root / "notes.txt"),
         "ENGRAM_TEST_CURE": str(root / "cure"),
     }

@@ -188,12 +188,12 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "too deep for one network of two": (
         VALID[VALID.index("network") : VALID.index("buffer_size")],
         "network: [cnn, {name: mlp, widths: [20]}]\nfreeze_depth: [0, 3]\n",
-        [(6, "freeze_depth[1]", "which has 1 blocks; give 0 to 1")],
+        [(6, "freeze_depth[1]", "which has 1 block; give 0 to 1")],
     ),
     "iterations and epochs": (
         "{iterations: 5, batch_size: 8}",
         "{iterations: 5, epochs: 8}",
-        [(7, "budget", "give iterations or epochs, not both")],
+        [(7, "budget.epochs", "give iterations or epochs, not both")],
     ),
     "two budgets of memory": (
         "policy: reservoir",
@@ -297,6 +297,7 @@ def test_all_mistakes_are_told_at_once_sorted_and_once(write: Write) -> None:
         ["1", " dataset"],
         ["4", " optimizer.rl"],  # once, though three methods have it
         ["5", " budget.batch"],
+        ["6", " freeze_depth[2]"],
         ["7", " seed[1]"],
         ["10", " replay.buffer_size[1]"],
         ["11", " replay.polcy"],

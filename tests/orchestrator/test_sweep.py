@@ -63,6 +63,7 @@ name: mixed
 SLOW = """\
 name: slow
 dataset: split-digits
+tasks: 2
 network: {name: mlp, widths: [8]}
 budget: {iterations: 2, batch_size: 8}
 method: [naive, test-slow]

@@ -66,9 +66,9 @@ def test_real_mnist(shared: Path, data_dir: Path) -> None:
 
 
 def test_an_unknown_source_has_a_suggestion(data_dir: Path) -> None:
-    with pytest.raises(UserError, match=r'^unknown source "mnits": did you mean "mnist"\?$'):
+    with pytest.raises(UserError, match=r"^unknown source 'mnits'; did you mean 'mnist'\?$"):
         open_source("mnits", data_dir)
-    assert unknown("source", "zzz", ["b", "a"]) == 'unknown source "zzz"; known: a, b'
+    assert unknown("source", "zzz", ["b", "a"]) == "unknown source 'zzz'; possible: a, b"
 
 
 def test_missing_data_names_the_command(data_dir: Path) -> None:

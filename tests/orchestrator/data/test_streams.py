@@ -62,12 +62,12 @@ def test_canonical_form_reads_back(dataset: str, scenario: Scenario) -> None:
 
 
 def test_unknown_names_have_suggestions() -> None:
-    assert 'did you mean "split-mnist"' in errors(dataset="split-mnits")["dataset"]
-    assert 'did you mean "rotated-digits"' in errors(dataset="rotatd-digits")["dataset"]
-    assert "known: " in errors(dataset="foo")["dataset"]
+    assert "did you mean 'split-mnist'" in errors(dataset="split-mnits")["dataset"]
+    assert "did you mean 'rotated-digits'" in errors(dataset="rotatd-digits")["dataset"]
+    assert "possible: " in errors(dataset="foo")["dataset"]
     assert set(errors(dataset="foo", tasks=3)) == {"dataset"}
     found = errors(dataset="split-mnist", scenario="clas-incremental")
-    assert 'did you mean "class-incremental"' in found["scenario"]
+    assert "did you mean 'class-incremental'" in found["scenario"]
 
 
 def test_tasks_must_divide_the_classes() -> None:

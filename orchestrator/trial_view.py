@@ -1,0 +1,115 @@
+"""One trial in the terminal: its accuracy matrix, measures and settings."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from methods.core.config import flatten
+from orchestrator.errors import UserError
+from orchestrator.figures import row_name
+from orchestrator.metrics import METRICS
+from orchestrator.results import Record, ResultsStore
+
+#: Columns of a record that are shown with the settings.
+_ORIGIN = ("seed", "torch", "device", "threads", "data", "code", "host", "gpu", "commit", "started")
+
+
+def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
+    """Print all that is recorded of one trial.
+
+    Parameters
+    ----------
+    wanted : str
+        The first letters of its id, or its name or a part of it.
+    store : ResultsStore
+    console : Console
+
+    Raises
+    ------
+    UserError
+        If no trial fits, or several do.
+    """
+    record = _find(wanted, store)
+    cause = f": {record['cause']}" if record["cause"] else ""
+    _say(console, f"{trial_name(record)}   ({record['id']})\n{record['outcome']}{cause}\n")
+    for part in (_matrix(record), _measures(record), _settings(record)):
+        if part.row_count:
+            console.print(part)
+            console.print()
+    if record["traceback"]:
+        _say(console, record["traceback"])
+
+
+def trial_name(record: Record) -> str:
+    """Write a recorded trial in words: ``split-digits/class-incremental/replay[…]/seed=0``."""
+    settings = f"[{record['settings'].replace(', ', ',')}]" if record["settings"] else ""
+    return (
+        f"{record['dataset']}/{record['scenario']}/{record['method']}{settings}"
+        f"/seed={record['seed']}"
+    )
+
+
+def _find(wanted: str, store: ResultsStore) -> Record:
+    prefixed = [trial for trial in store.ids() if trial.startswith(wanted)]
+    records = store.records(prefixed or None)
+    found = records if prefixed else [r for r in records if wanted in trial_name(r)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"{store.folder}: holds no trial {wanted!r}; list them: engram list trials")
+    some = ", ".join(f"{r['id'][:8]} ({trial_name(r)})" for r in found[:3])
+    raise UserError(f"{wanted!r} fits {len(found)} trials, among them {some}; give one's id")
+
+
+def _matrix(record: Record) -> Table:
+    rows = record["accuracy"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("accuracy on")
+    for task in range(record["tasks"] if rows else 0):
+        table.add_column(f"task {task + 1}", justify="right")
+    for i, row in enumerate(rows):
+        if any(not math.isnan(value) for value in row):
+            table.add_row(row_name(i), *("" if math.isnan(v) else f"{v:.3f}" for v in row))
+    return table
+
+
+def _measures(record: Record) -> Table:
+    table = _pairs("measure", right=True)
+    for name in METRICS:
+        value = record[name]
+        table.add_row(name.replace("_", " "), "-" if math.isnan(value) else f"{value:.4f}")
+    if not math.isnan(record["samples_per_second"]):
+        table.add_row("samples per second", f"{record['samples_per_second']:,.0f}")
+    for owner, kept in (record["bytes_by_owner"] | {"total": record["bytes_kept"]}).items():
+        table.add_row(f"bytes kept: {owner}", f"{kept:,}")
+    for phase, seconds in (record["seconds_by_phase"] | {"total": record["seconds"]}).items():
+        table.add_row(f"seconds: {phase}", f"{seconds:.2f}")
+    return table
+
+
+def _settings(record: Record) -> Table:
+    config = json.loads(record["config"])
+    table = _pairs("setting")
+    for key, value in flatten(config["stream"] | config["options"]).items():
+        if value is not None:
+            table.add_row(key, Text(str(value)))
+    for key in _ORIGIN:
+        if record[key] not in ("", None):
+            table.add_row(key, Text(str(record[key])))
+    return table
+
+
+def _pairs(name: str, right: bool = False) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(name)
+    table.add_column("value", justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
