@@ -15,7 +15,7 @@ from methods.core.task import Batch, Examples, StreamInfo, Task
 from methods.memories.buffer import Buffer
 
 
-class Union:
+class PastAndPresent:
     """The examples of a buffer followed by those of the task at hand, read as one set."""
 
     def __init__(self, past: Buffer, task: Task) -> None:
@@ -33,10 +33,11 @@ class Union:
         assert past.task is not None
         assert new.y is not None
         tasks = torch.full_like(new.y, self.task.index)
+        place = torch.cat([old.nonzero(), (~old).nonzero()]).squeeze(1).argsort()
         return Batch(
-            torch.cat([past.x, new.x]),
-            torch.cat([past.y, new.y]),
-            torch.cat([past.task, tasks]),
+            torch.cat([past.x, new.x])[place],
+            torch.cat([past.y, new.y])[place],
+            torch.cat([past.task, tasks])[place],
         )
 
 
@@ -44,8 +45,8 @@ class Union:
 class Joint(Classifier):
     """Keep all data and train on the union of all tasks so far.
 
-    Not a continual learner: it shows what the network reaches in the same number of steps when
-    nothing has to be forgotten.
+    Not a continual learner: it shows what the network reaches in as many steps as the others take
+    when nothing has to be forgotten.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Joint(Classifier):
 
     def training_examples(self, task: Task) -> Examples:
         """Return the task's data together with those of all tasks before it."""
-        return Union(self.memory, task) if len(self.memory) else task.train
+        return PastAndPresent(self.memory, task) if len(self.memory) else task.train
 
     def after_task(self, task: Task, log: Log) -> None:
         """Keep all data of the task."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import ResultsStore
-from orchestrator.sweep import Outcome, environment_report, git_commit, run_plan
+from orchestrator.sweep import SweepOutcome, environment_report, git_commit, run_plan
 from orchestrator.tracking import Tracker, tracking_uri
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ class Sweep:
     Attributes
     ----------
     plan : Plan
-    outcome : Outcome
+    outcome : SweepOutcome
     leaderboard : pandas.DataFrame
     files : tuple of Path
         Where the leaderboard was saved: Markdown, Parquet.
     """
 
     plan: Plan
-    outcome: Outcome
+    outcome: SweepOutcome
     leaderboard: pd.DataFrame
     files: tuple[Path, ...]
 
@@ -86,14 +86,20 @@ def run(
         }
         configs = {trial.id: trial.config for trial in plan.trials}
         tracker = Tracker(plan.space.name, configs, files, git_commit(), tracking_uri())
-    outcome = run_plan(plan, store, data_dir, console or Console(quiet=True), tracker, retry)
+    try:
+        outcome = run_plan(plan, store, data_dir, console or Console(quiet=True), tracker, retry)
+    except BaseException:
+        if tracker is not None:
+            tracker.close("KILLED")
+        raise
     from orchestrator.leaderboard import save, to_markdown  # a mistake is told before pandas loads
 
     table = read_leaderboard(results, plan.space.name)
     saved = save(table, store.folder / "leaderboards" / plan.space.name)
     if tracker is not None:
-        failure = tracker.close({"leaderboard.md": to_markdown(table)})
-        outcome = Outcome(outcome.ran, outcome.failed, outcome.pending, failure)
+        status = "FAILED" if outcome.pending else "FINISHED"
+        failure = tracker.close(status, {"leaderboard.md": to_markdown(table)})
+        outcome = replace(outcome, tracking_failure=failure)
     return Sweep(plan, outcome, table, saved)
 
 

@@ -33,6 +33,8 @@ Data = Annotated[Path, typer.Option("--data", envvar="ENGRAM_DATA", help="Folder
 _RESULTS, _DATA = Path("results"), Path("data")
 
 
+#: Exit status after Ctrl-C, by the shell's custom.
+_INTERRUPTED = 130
 #: What the argument parser raises; typer names only its subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
@@ -67,7 +69,8 @@ def plan(
     from orchestrator.results import ResultsStore
 
     made = make_plan(space, data)
-    print_plan(made, ResultsStore(results).outcomes(), _console(), every)
+    outcomes = ResultsStore(results).outcomes([trial.id for trial in made.trials])
+    print_plan(made, outcomes, _console(), every)
 
 
 @app.command(epilog="Example: engram run quickstart --results results")
@@ -89,15 +92,15 @@ def run(
 
     console = _console()
     sweep = api.run(space, results=results, data=data, mlflow=mlflow, retry=retry, console=console)
-    print_sweep(sweep, results, data, mlflow, console)
-    if sweep.outcome.pending:
+    print_sweep(sweep, results, mlflow, console)
+    if sweep.outcome.pending or "error" in sweep.outcome.outcomes.values():
         raise typer.Exit(1)
 
 
 @app.command(epilog="Example: engram leaderboard quickstart --format md --output table.md")
 def leaderboard(
     space: Annotated[
-        str | None, typer.Argument(help="Name of one sweep; all of them by default.")
+        str | None, typer.Argument(help="Name or file of one sweep; all of them by default.")
     ] = None,
     results: Results = _RESULTS,
     form: Annotated[Format, typer.Option("--format", help="Form of the table.")] = Format.TERMINAL,
@@ -111,10 +114,11 @@ def leaderboard(
     """Pool the trials of a results folder over their seeds, with intervals, and rank them."""
     from orchestrator import api
     from orchestrator.listing import write_leaderboard
+    from orchestrator.search_space import sweep_name
 
     if not results.is_dir():
         raise UserError(f"{results}: holds no results; run a search space first: engram run SPACE")
-    name = Path(space).stem if space and space.endswith((".yaml", ".yml")) else space
+    name = sweep_name(space) if space else None
     table = api.read_leaderboard(results, name, everything=every)
     write_leaderboard(table, form.value, output, _console())
 
@@ -176,7 +180,8 @@ def prepare(
 @app.command(epilog="Example: engram ui quickstart --port 5000")
 def ui(
     space: Annotated[
-        str | None, typer.Argument(help="Sweep to link to; the latest by default.")
+        str | None,
+        typer.Argument(help="Name or file of a sweep to link to; by default the last."),
     ] = None,
     port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000,
 ) -> None:
@@ -195,6 +200,8 @@ def main() -> None:
     """Run the command line: a mistake of the user is one line and exit status 2."""
     try:
         status = app(standalone_mode=False)
+        if status == _INTERRUPTED:  # the argument parser swallows the exception
+            raise KeyboardInterrupt
     except UserError as error:
         _complain(*(f"engram: {line}" for line in str(error).splitlines()))
         sys.exit(2)
@@ -203,7 +210,7 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _complain("engram: interrupted; what has finished is kept, and the same command goes on")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:  # `engram plan … | head`
         sys.stderr.close()
         sys.exit(141)

@@ -44,8 +44,8 @@ class Environment:
         device = "cuda" if gpus else "cpu"
         if gpus and torch.version.cuda is None and torch.version.hip is None:
             raise UserError(
-                f"resources: gpus: {gpus} asks for a GPU, but this PyTorch build "
-                f"({torch.__version__}) is for CPUs; set gpus: 0 or install a CUDA build"
+                f"{gpus:g} asks for a GPU, but this PyTorch build ({torch.__version__}) is for "
+                "CPUs; set gpus: 0 or install a CUDA build"
             )
         return cls(torch.__version__, device, "float32", max(1, int(cpus)))
 
@@ -94,6 +94,11 @@ def code_hash(*modules: str, without: frozenset[str] = frozenset()) -> str:
         Dotted names, such as ``methods.rehearsal``.
     without : frozenset of str
         Modules that are left out, with what only they import.
+
+    Raises
+    ------
+    UserError
+        If one of the modules has no file of Python code that other processes could import.
     """
     inside = {module.split(".")[0] for module in modules} | {"methods"}
     trees: dict[str, str] = dict.fromkeys(without, "")
@@ -103,6 +108,11 @@ def code_hash(*modules: str, without: frozenset[str] = frozenset()) -> str:
         if name in trees:
             continue
         path = _source(name)
+        if path is None and name in modules:
+            raise UserError(
+                f"the code of module {name!r} is in no file that can be imported; "
+                "a method must live in one, so that its results are known by its code"
+            )
         if path is None:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -113,7 +123,12 @@ def code_hash(*modules: str, without: frozenset[str] = frozenset()) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """Find a module's file without running it; None for a name that is no module."""
+    """Find a module's file without running it; None for a name that is no module.
+
+    ``__main__`` is none: in another process it is another program.
+    """
+    if module == "__main__":
+        return None
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -15,6 +16,8 @@ from rich.text import Text
 
 from orchestrator.errors import UserError
 from orchestrator.results import ResultsStore
+from orchestrator.setups import told_apart
+from orchestrator.trial_run import identifying_columns
 from orchestrator.trial_view import trial_name
 
 if TYPE_CHECKING:
@@ -25,20 +28,29 @@ if TYPE_CHECKING:
 
 #: Trials that a plan lists unless all are asked for.
 _MOST_LISTED = 200
+#: The folder of results that commands take unless they are told another.
+_DEFAULT_RESULTS = Path("results")
 
 
 def print_plan(plan: Plan, outcomes: Mapping[str, str], console: Console, every: bool) -> None:
     """Print the trials of a plan, what collapsed and what is done."""
     table = _table("trial", "dataset", "scenario", "method", "seed", "state")
     shown = plan.trials if every else plan.trials[:_MOST_LISTED]
-    for trial in shown:
+    names = told_apart(
+        [
+            identifying_columns(trial, plan.environment)
+            | {"stream_seed": trial.config.stream.stream_seed}
+            for trial in plan.trials
+        ]
+    )
+    for trial, apart in zip(shown, names, strict=False):
         config = trial.config
         _row(
             table,
             trial.id,
             config.stream.dataset,
             str(config.stream.scenario),
-            config.label,
+            " ".join(filter(None, (config.label, apart))),
             str(config.seed),
             outcomes.get(trial.id, "pending"),
         )
@@ -58,7 +70,7 @@ def print_plan(plan: Plan, outcomes: Mapping[str, str], console: Console, every:
         _say(console, f"  skipped: {line}")
 
 
-def print_sweep(sweep: Sweep, results: Path, data: Path, mlflow: bool, console: Console) -> None:
+def print_sweep(sweep: Sweep, results: Path, mlflow: bool, console: Console) -> None:
     """Print how a sweep ended: its leaderboard, where that was saved, and what to do next."""
     from orchestrator.leaderboard import TerminalReport
 
@@ -69,10 +81,16 @@ def print_sweep(sweep: Sweep, results: Path, data: Path, mlflow: bool, console: 
         console,
         f"\n{plan.space.name}: {done} of {len(plan.trials)} trials done, {outcome.ran} of them now",
     )
-    if outcome.failed:
-        counts = Counter(outcome.failed.values())
+    unfinished = {trial: how for trial, how in outcome.outcomes.items() if how != "finished"}
+    if unfinished:
+        counts = Counter(unfinished.values())
         text = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
-        _say(console, f"Did not finish: {text}; engram show TRIAL tells why")
+        # One that raised an error, if there is one, has the most to tell.
+        first = min(unfinished, key=lambda trial: (unfinished[trial] != "error", trial))
+        where = "" if results == _DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
+        _say(console, f"Did not finish: {text}; see why: {_this_command()} show {first}{where}")
+        if "error" in counts:
+            _say(console, "The same command with --retry runs those again that raised an error.")
     if outcome.pending:
         _say(console, "The same command goes on with what is missing.")
     _say(console, "Leaderboard saved: " + ", ".join(map(str, sweep.files)))
@@ -166,11 +184,12 @@ def _spaces() -> Table:
 
 def _trials(store: ResultsStore) -> Table:
     table = _table("trial", "name", "outcome", "average accuracy")
-    for record in store.records():
+    records = store.records()
+    for record, apart in zip(records, told_apart(records), strict=True):
         _row(
             table,
             record["id"],
-            trial_name(record),
+            " ".join(filter(None, (trial_name(record), apart))),
             record["outcome"],
             _number(record["average_accuracy"]),
         )

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from methods.core.method import Method
+from orchestrator.data.cache import MissingData, check_available, train_counts
 from orchestrator.data.stream_config import StreamConfig
+from orchestrator.errors import UserError
 from orchestrator.identity import Environment, canonical_json, code_hash, trial_id
 from orchestrator.problems import Problems
-from orchestrator.search_space import Axis, MethodEntry, SearchSpace, read_space
+from orchestrator.search_space import Axis, MethodEntry, Resources, SearchSpace, read_space
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.yaml_file import Place
 
-#: Code outside a method that shapes its results: how streams are made and how they are tested.
-_STREAM_CODE = ("orchestrator.data.streams", "orchestrator.evaluation")
-#: What that code imports and the fingerprint of the data answers for: a new source of data leaves
-#: the identity of all other trials as it is.
-_DATA_CODE = frozenset(
-    {"orchestrator.data", "orchestrator.data.cache", "orchestrator.data.sources"}
+#: Code outside a method that makes the numbers of a record: how streams are made, how a trial goes
+#: through them, how it is tested and how that is summed up.
+_TRIAL_CODE = (
+    "orchestrator.data.streams",
+    "orchestrator.evaluation",
+    "orchestrator.metrics",
+    "orchestrator.trial_run",
+)
+#: What that code imports and cannot change a number, or what another ingredient of the identity
+#: answers for: the fingerprint for data, so that a new source leaves all other trials as they are,
+#: and the canonical configuration for the words in which a trial is described.
+_OTHER_CODE = frozenset(
+    {
+        *("orchestrator.data", "orchestrator.data.cache", "orchestrator.data.sources"),
+        *("orchestrator.errors", "orchestrator.identity"),
+        *("orchestrator.results", "orchestrator.trial"),
+    }
 )
 
 
@@ -62,22 +78,25 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path) -> Plan:
     Raises
     ------
     UserError
-        With every mistake of the file, or if data are missing.
+        With every mistake of the file, data and machines that it lacks among them.
     """
     if isinstance(space, SearchSpace):
         problems = Problems(space.file)
     else:
         space, problems = read_space(space)
-    streams = _stream_points(space, problems)
+    streams = _stream_points(space, data_dir, problems)
     methods = [(entry, _method_points(space, entry, problems)) for entry in space.methods]
+    _check_resources(space.resources, problems)
     problems.raise_if_any()
 
     environment = Environment.here(space.resources.cpus, space.resources.gpus)
-    configs, skipped, repeated = _unique_configs(streams, methods, space.seeds)
+    configs, skipped, repeated = _unique_configs(
+        [stream for stream, _ in streams], methods, space.seeds
+    )
     trials = tuple(_identified(config, environment, data_dir) for config in configs)
     points = len(space.seeds) * sum(
-        _full_grid(space, entry)
-        for stream, entry in itertools.product(streams, space.methods)
+        times * _full_grid(space, entry)
+        for (stream, times), entry in itertools.product(streams, space.methods)
         if stream.scenario in entry.cls.scenarios
     )
     collapsed = [*_collapsed_axes(space)]
@@ -105,7 +124,7 @@ def _enclosing(key: str) -> Iterator[str]:
 
 def _identified(config: TrialConfig, environment: Environment, data_dir: Path) -> Trial:
     data = config.stream.fingerprint(data_dir)
-    code = code_hash(config.cls.__module__, *_STREAM_CODE, without=_DATA_CODE)
+    code = code_hash(config.cls.__module__, *_TRIAL_CODE, without=_OTHER_CODE)
     return Trial(trial_id(config.canonical, data, code, environment), config, data, code)
 
 
@@ -174,8 +193,12 @@ def _by_depth(axes: Sequence[Axis]) -> list[Axis]:
     return sorted(axes, key=lambda axis: "." in axis.key)
 
 
-def _stream_points(space: SearchSpace, problems: Problems) -> list[StreamConfig]:
-    points: list[StreamConfig] = []
+def _stream_points(
+    space: SearchSpace, data_dir: Path, problems: Problems
+) -> list[tuple[StreamConfig, int]]:
+    """Return the streams, each with the number of combinations that collapse to it."""
+    points: dict[tuple[str, ...], tuple[StreamConfig, Mapping[str, Place]]] = {}
+    times: Counter[tuple[str, ...]] = Counter()
     used: set[str] = set()
     for options, places in _combinations(space.stream):
         if "dataset" not in options:
@@ -183,14 +206,80 @@ def _stream_points(space: SearchSpace, problems: Problems) -> list[StreamConfig]
         wanted = StreamConfig.options_of(options["dataset"])
         used |= wanted
         fitting = {key: value for key, value in options.items() if key in wanted}
+        # A value that is given twice stands in two places: that is no collapse.
+        where = {key: place for key, place in places.items() if key in wanted}
+        key = (repr(fitting), repr(where))
+        times[key] += 1
+        if times[key] > 1:
+            continue
         try:
-            points.append(StreamConfig.model_validate(fitting))
+            stream = StreamConfig.model_validate(fitting)
         except ValidationError as error:
             problems.add_validation(error, StreamConfig, places, ())
+        else:
+            points[key] = stream, places
     for axis in space.stream:
         if used and axis.option not in used:
             problems.add((axis.key,), "none of the datasets here has this option")
-    return points
+    _check_data(points.values(), space.seeds, data_dir, problems)
+    return [(stream, times[key]) for key, (stream, _) in points.items()]
+
+
+def _check_data(
+    streams: Iterable[tuple[StreamConfig, Mapping[str, Place]]],
+    seeds: Sequence[int],
+    data_dir: Path,
+    problems: Problems,
+) -> None:
+    """Note data that are missing, and tasks that have fewer images than they should give."""
+    too_many: dict[Place, tuple[int, str]] = {}
+    for stream, places in streams:
+        try:
+            check_available(stream.source.name, data_dir)
+        except MissingData as error:
+            problems.add(places["dataset"], str(error))
+            continue
+        wanted = stream.train_per_task
+        if wanted is None:
+            continue
+        place, drawn = places["train_per_task"], {stream.with_seed(s) for s in seeds or (0,)}
+        least = min(_smallest_task(one, data_dir) for one in drawn)
+        if wanted > least:
+            message = (
+                f"should be at most {least}, the training images of the smallest of "
+                f"{stream.tasks} tasks of {stream.dataset}, not {wanted}"
+            )
+            too_many[place] = min(too_many.get(place, (least, message)), (least, message))
+    for place, (_, message) in too_many.items():
+        problems.add(place, message)
+
+
+def _smallest_task(stream: StreamConfig, data_dir: Path) -> int:
+    """Return how many training images the task has that has the fewest."""
+    counts = train_counts(stream.source.name, data_dir)
+    if stream.kind != "split":
+        return sum(counts)
+    return min(sum(counts[label] for label in chunk) for chunk in stream.class_chunks())
+
+
+def _check_resources(resources: Resources, problems: Problems) -> None:
+    """Note what a trial asks for and no machine here has."""
+    if os.environ.get("RAY_ADDRESS"):  # its machines are not this one
+        there: dict[str, float] = {}
+    else:
+        there = {"cpus": os.cpu_count() or 1, "gpus": torch.cuda.device_count()}
+    try:
+        Environment.here(resources.cpus, resources.gpus)
+    except UserError as error:
+        problems.add(("resources", "gpus"), str(error))
+        there.pop("gpus", None)
+    for kind, most in there.items():
+        wanted = getattr(resources, kind)
+        if wanted > most:
+            problems.add(
+                ("resources", kind),
+                f"should be at most {most:g}, what this machine has, not {wanted:g}",
+            )
 
 
 def _method_points(

@@ -8,6 +8,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.errors import UserError
 from orchestrator.progress import Progress
 from orchestrator.results import Record, ResultsStore
 from orchestrator.tracking import Tracker
@@ -26,12 +27,15 @@ class Recorder(tune.Callback):
         Mirrors trials to MLflow in the background.
     outcomes : dict
         Outcome of each trial that has ended, by id; ``infrastructure`` where its worker was lost.
+    failure : UserError, optional
+        Why nothing more can be recorded; it ends the sweep.
     """
 
     store: ResultsStore
     progress: Progress
     tracker: Tracker | None = None
     outcomes: dict[str, str] = field(default_factory=dict)
+    failure: UserError | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a trial was given to a worker, for the first time or again."""
@@ -55,7 +59,15 @@ class Recorder(tune.Callback):
             self.progress.ended(_id(trial), "infrastructure", _why(trial))
 
     def _finish(self, record: Record) -> None:
-        self.store.write(record)
+        try:
+            self.store.write(record)
+        except OSError as error:
+            self.failure = UserError(
+                f"{self.store.folder}: the record of {record['id']} could not be written "
+                f"({error.strerror}); what was recorded before is safe, and once this is mended "
+                "the same command goes on"
+            )
+            raise self.failure from error
         self.outcomes[record["id"]] = record["outcome"]
         self.progress.ended(record["id"], record["outcome"], record["cause"])
 

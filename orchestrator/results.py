@@ -152,12 +152,15 @@ class ResultsStore:
                 f"{path}: is no readable record ({reason}); delete it to run the trial again"
             ) from None
         if table.schema.names != SCHEMA.names or table["schema"].to_pylist() != [SCHEMA_VERSION]:
-            raise UserError(f"{path}: was written by another version of Engram")
+            raise UserError(
+                f"{path}: was written by another version of Engram; delete it, or use another "
+                "folder with --results"
+            )
         return table
 
-    def outcomes(self) -> dict[str, str]:
-        """Return the outcome of each stored trial, by id."""
-        table = self.read().select(["id", "outcome"])
+    def outcomes(self, ids: Iterable[str] | None = None) -> dict[str, str]:
+        """Return the outcome of stored trials, by id; of some trials, or all."""
+        table = self.read(ids).select(["id", "outcome"])
         return dict(zip(table["id"].to_pylist(), table["outcome"].to_pylist(), strict=True))
 
     def write_sweep(self, name: str, planned: list[dict[str, Any]]) -> None:

@@ -157,8 +157,21 @@ def read_space(space: str | Path) -> tuple[SearchSpace, Problems]:
     that all problems come out together.
     """
     path = find_space(space)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100]
-    return parse_space(YamlFile.read(path), default_name=name or "sweep")
+    return parse_space(YamlFile.read(path), default_name=_name_of(path))
+
+
+def sweep_name(space: str) -> str:
+    """Return the name of a sweep, given that name or the file of its search space."""
+    if not os.path.isfile(space):
+        return space
+    value = YamlFile.read(Path(space)).value
+    name = value.get("name") if isinstance(value, dict) else None
+    return str(name or _name_of(Path(space)))
+
+
+def _name_of(path: Path) -> str:
+    """Return the name of a sweep whose file does not say one."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100] or "sweep"
 
 
 def parse_space(file: YamlFile, default_name: str = "sweep") -> tuple[SearchSpace, Problems]:

@@ -9,13 +9,15 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from orchestrator.errors import UserError
@@ -35,6 +37,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder is the only writer
     "TUNE_GLOBAL_CHECKPOINT_S": "600",  # Tune's own state is not what a sweep resumes from
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep at once; what is recorded is safe
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -43,15 +46,18 @@ _ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """How a sweep ended.
 
     Attributes
     ----------
     ran : int
-        Trials that were run and recorded.
+        Trials that were recorded in this run.
+    outcomes : dict
+        Outcome of each trial of the plan that has a record, by id.
     failed : dict
-        Outcome of each trial that was run and did not finish, by id.
+        Outcome of each trial that ended in this run and did not finish, by id;
+        ``infrastructure`` where its worker was lost.
     pending : tuple of Trial
         Trials that are still without a record.
     tracking_failure : str, optional
@@ -59,16 +65,10 @@ class Outcome:
     """
 
     ran: int
+    outcomes: dict[str, str]
     failed: dict[str, str]
     pending: tuple[Trial, ...]
     tracking_failure: str | None = None
-
-
-def pending_trials(plan: Plan, store: ResultsStore, retry: bool = False) -> list[Trial]:
-    """Return the trials of a plan that have no record, and with ``retry`` the failed ones too."""
-    outcomes = store.outcomes()
-    again = {"error"} if retry else set()
-    return [t for t in plan.trials if t.id not in outcomes or outcomes[t.id] in again]
 
 
 def run_plan(
@@ -78,32 +78,57 @@ def run_plan(
     console: Console,
     tracker: Tracker | None = None,
     retry: bool = False,
-) -> Outcome:
+) -> SweepOutcome:
     """Run what is pending, as many trials at once as the machine has room for, and record it.
+
+    Parameters
+    ----------
+    retry : bool
+        Run trials again whose method raised an error.
 
     Raises
     ------
     UserError
-        If the results folder cannot be written, or the machine has not what a trial asks for.
+        If the results folder cannot be written or another run works on it, or the machine has not
+        what a trial asks for.
     """
     if not os.environ.get("RAY_ADDRESS"):
         _check_resources(plan.space.resources, os.cpu_count() or 1, torch.cuda.device_count())
     store.check_writable()
-    store.write_sweep(
-        plan.space.name, [identifying_columns(t, plan.environment) for t in plan.trials]
+    with _only_run_on(store):
+        store.write_sweep(
+            plan.space.name, [identifying_columns(t, plan.environment) for t in plan.trials]
+        )
+        ids = [trial.id for trial in plan.trials]
+        before = store.outcomes(ids)
+        again = {"error"} if retry else set()
+        pending = [t for t in plan.trials if t.id not in before or before[t.id] in again]
+        if tracker is not None:
+            tracker.start(store.records(set(ids) - {trial.id for trial in pending}))
+        ended: dict[str, str] = {}
+        if pending:
+            progress = Progress(pending, console)
+            ended = _run_on_tune(plan, pending, store, data_dir, progress, tracker)
+        after = store.outcomes(ids)
+    return SweepOutcome(
+        ran=sum(outcome != "infrastructure" for outcome in ended.values()),
+        outcomes=after,
+        failed={trial: outcome for trial, outcome in ended.items() if outcome != "finished"},
+        pending=tuple(trial for trial in plan.trials if trial.id not in after),
     )
-    pending = pending_trials(plan, store, retry)
-    if tracker is not None:
-        done = {trial.id for trial in plan.trials} - {trial.id for trial in pending}
-        tracker.start(store.records(done))
-    progress = Progress(pending, console)
-    outcomes: dict[str, str] = {}
-    if pending:
-        outcomes = _run_on_tune(plan, pending, store, data_dir, progress, tracker)
-    failed = {trial: outcome for trial, outcome in outcomes.items() if outcome != "finished"}
-    left = pending_trials(plan, store)
-    recorded = [outcome for outcome in outcomes.values() if outcome != "infrastructure"]
-    return Outcome(len(recorded), failed, tuple(left))
+
+
+@contextmanager
+def _only_run_on(store: ResultsStore) -> Iterator[None]:
+    """Keep a second run off a results folder: it would run the same trials once more."""
+    try:
+        with FileLock(store.folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            f"{store.folder}: another engram run works on this folder; wait for it, "
+            "or give another one with --results"
+        ) from None
 
 
 def _run_on_tune(
@@ -145,6 +170,10 @@ def _run_on_tune(
                 ),
             )
             tuner.fit()
+    except tune.TuneError:
+        if recorder.failure is not None:
+            raise recorder.failure from None
+        raise
     finally:
         if started_here:
             ray.shutdown()

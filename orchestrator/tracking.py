@@ -78,6 +78,7 @@ class Tracker:
         self.failure: str | None = None
         self._runs: dict[str, str] = {}
         self._steps: dict[str, int] = {}
+        self._open_runs: set[str] = set()
         self._queue: queue.SimpleQueue[tuple[str, Report] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._recorded: Sequence[Record] = ()
@@ -91,20 +92,32 @@ class Tracker:
         """Queue what a trial reports."""
         self._queue.put((trial, report))
 
-    def close(self, files: Mapping[str, str]) -> str | None:
+    def close(self, status: str, files: Mapping[str, str] = MappingProxyType({})) -> str | None:
         """Write what is queued and some last files of the parent run, and end it.
+
+        Parameters
+        ----------
+        status : str
+            Of the parent run: ``FINISHED``, ``FAILED`` or ``KILLED``. Trials that are under way
+            are ``KILLED`` with it.
+        files : mapping
+            Name and content of the last artifacts.
 
         Returns
         -------
         str or None
             What went wrong, if anything did.
         """
+        if self._thread.ident is None:  # never started
+            return None
         self._queue.put(None)
         self._thread.join()
         if self.failure is None:
             try:
+                for run in self._open_runs:
+                    self._client.set_terminated(run, "KILLED")
                 self._write_files(self._parent, files)
-                self._client.set_terminated(self._parent)
+                self._client.set_terminated(self._parent, status)
             except Exception as error:
                 self.failure = _first_line(error)
         return self.failure
@@ -127,6 +140,8 @@ class Tracker:
         experiment = self._client.get_experiment_by_name(self.experiment)
         if experiment is not None:
             self._experiment_id = experiment.experiment_id
+            if experiment.lifecycle_stage == "deleted":
+                self._client.restore_experiment(self._experiment_id)
         else:
             self._experiment_id = self._client.create_experiment(
                 self.experiment,
@@ -135,11 +150,15 @@ class Tracker:
             )
         self._parent = self._open_parent()
         self._known, self._written = {}, {}
-        for run in self._search(f"tags.`{_PARENT_TAG}` = '{self._parent}'"):
-            trial = run.data.tags.get(TRIAL_TAG, "")
-            self._known[trial] = run.info.run_id
-            if run.info.status != "RUNNING":  # else the sweep was killed while it was written
+        for run in list(self._search(f"tags.`{_PARENT_TAG}` = '{self._parent}'")):
+            trial, run_id = run.data.tags.get(TRIAL_TAG, ""), run.info.run_id
+            done = run.info.status in _STATUS.values()  # else its sweep was killed meanwhile
+            if trial in self._known:  # an attempt that came back with a restored experiment
+                self._client.delete_run(self._known[trial] if done else run_id)
+            if done:
                 self._written[trial] = run.data.tags.get("engram.outcome", "")
+            if done or trial not in self._known:
+                self._known[trial] = run_id
 
     def _search(self, condition: str) -> Iterable[Any]:
         token = None
@@ -151,19 +170,19 @@ class Tracker:
                 return
 
     def _open_parent(self) -> str:
-        """Return the parent run of this very search space, made if it is not there."""
-        sweep = self.files["search_space.yaml"]
-        key = digest(sweep)[:16]
-        for run in self._search(f"tags.`{SWEEP_TAG}` = '{key}'"):
-            self._client.update_run(run.info.run_id, status="RUNNING")
-            return str(run.info.run_id)
-        run = self._client.create_run(
-            self._experiment_id,
-            run_name=f"sweep {self.experiment}",
-            tags={SWEEP_TAG: key, **self._origin()},
-        )
-        self._write_files(run.info.run_id, self.files)
-        return str(run.info.run_id)
+        """Return the parent run of these very trials, made if it is not there."""
+        key = digest(*sorted(self.configs))[:16]
+        found = next(iter(self._search(f"tags.`{SWEEP_TAG}` = '{key}'")), None)
+        if found is not None:
+            self._client.update_run(found.info.run_id, status="RUNNING")
+        else:
+            found = self._client.create_run(
+                self._experiment_id,
+                run_name=f"sweep {self.experiment}",
+                tags={SWEEP_TAG: key, **self._origin()},
+            )
+        self._write_files(found.info.run_id, self.files)
+        return str(found.info.run_id)
 
     def _origin(self) -> dict[str, str]:
         tags = {"mlflow.source.name": "engram run", "mlflow.source.type": "LOCAL"}
@@ -191,6 +210,7 @@ class Tracker:
                 self._experiment_id, run_name=run_name(config), tags=tags | self._origin()
             )
             self._runs[trial] = run.info.run_id
+            self._open_runs.add(run.info.run_id)
             self._log(run.info.run_id, parameters=run_parameters(config))
         return self._runs[trial]
 
@@ -198,7 +218,9 @@ class Tracker:
         again = report.record is None and report.task <= self._steps.get(trial, 0)
         if again and trial in self._runs:
             # Its worker was lost and it began again: what it had written would stand twice.
-            self._client.delete_run(self._runs.pop(trial))
+            lost = self._runs.pop(trial)
+            self._open_runs.discard(lost)
+            self._client.delete_run(lost)
         self._steps[trial] = report.task
         values = row_metrics(report.row, report.task) | report.scalars
         if report.record is not None:
@@ -217,6 +239,7 @@ class Tracker:
         self._log(run, [*metrics, (last, final_metrics(record))], tags=run_tags(record))
         self._write_files(run, run_files(record))
         self._client.set_terminated(run, _STATUS[record["outcome"]])
+        self._open_runs.discard(run)
 
     def _log(
         self,

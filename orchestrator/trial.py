@@ -62,15 +62,14 @@ class TrialConfig:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Options in which the method differs from its defaults, the training protocol left out."""
-        default = flatten(
-            {
-                key: field.get_default(call_default_factory=True)
-                for key, field in self.cls.Config.model_fields.items()
-                if key not in self.cls.protocol
-            }
-        )
-        given = flatten({k: v for k, v in self.canonical["options"].items() if k in default})
-        return {key: value for key, value in given.items() if value != default.get(key)}
+        # Not validated: what a validator fills in where nothing is given is worth showing.
+        default = flatten(self.cls.Config.model_construct().canonical())
+        given = {
+            key: value
+            for key, value in self.canonical["options"].items()
+            if key not in self.cls.protocol
+        }
+        return {k: v for k, v in flatten(given).items() if v != default.get(k)}
 
     @property
     def settings_text(self) -> str:

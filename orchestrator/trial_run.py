@@ -91,12 +91,16 @@ class TrialLog:
         return means
 
 
+class OtherData(RuntimeError):
+    """The data of this machine differ from those that the trial was planned with."""
+
+
 @dataclass
 class TrialRun:
     """A trial under way.
 
-    :meth:`step` never raises what the method raises: a diverged or failed trial is a result, with
-    its cause. Running out of memory is not the method's doing and is passed on.
+    :meth:`step` does not raise what the method raises: a diverged or failed trial is a result, with
+    its cause. What is the machine's doing is passed on: no memory left, other data.
 
     Parameters
     ----------
@@ -118,54 +122,59 @@ class TrialRun:
         self.log = TrialLog()
         self.rows: list[list[float]] = []
         self.started = datetime.now(UTC)
+        self.kept: dict[str, int] = {}
         self._clock = time.perf_counter()
-        self._ready = False
 
     def step(self) -> Report:
         """Learn one task, test all tasks, and report."""
+        outcome = cause = trace = ""
         try:
             self._prepare()
             task = self.stream.task(len(self.rows) - 1)
             self.method.learn(task, self.log)
             self._evaluate(task.index + 1)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
+            self.kept = self.method.bytes_kept()
+            if len(self.rows) == self.stream.info.tasks + 1:
+                outcome = "finished"
         except Diverged as error:
-            return self._report(self._record("diverged", str(error)))
+            outcome, cause = "diverged", str(error)
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
-            return self._report(self._record("error", cause, traceback.format_exc()))
-        if len(self.rows) == self.stream.info.tasks + 1:
-            return self._report(self._record("finished"))
-        return self._report(None)
+            if _is_of_the_machine(error):
+                raise
+            outcome, cause = "error", f"{type(error).__name__}: {error}"
+            trace = traceback.format_exc()
+        scalars = self.log.task_means()
+        return Report(
+            task=max(0, len(self.rows) - 1),
+            row=self.rows[-1] if self.rows else [],
+            scalars=scalars,
+            seconds=time.perf_counter() - self._clock,
+            record=self._record(outcome, cause, trace) if outcome else None,
+        )
 
     def _prepare(self) -> None:
         """Build stream and method before the first task; here, so that failures are recorded."""
-        if self._ready:
+        if self.rows:
             return
         torch.set_num_threads(self.environment.threads)
         device = torch.device(self.environment.device)
         config = self.trial.config
         with self.log.phase("data"):
             self.stream = open_stream(config.stream, self.data_dir, device)
+        if self.stream.fingerprint != self.trial.data:
+            raise OtherData(
+                f"{platform.node()}: the data in {self.data_dir} are not those of the plan"
+            )
         self.method = config.cls(config.options, self.stream.info, Rng(config.seed), device)
         self._evaluate(0)
-        self._ready = True
 
     def _evaluate(self, tasks_learned: int) -> None:
         with self.log.phase("evaluate"):
             self.rows.append(accuracies(self.method, self.stream, tasks_learned).tolist())
 
-    def _report(self, record: Record | None) -> Report:
-        row = self.rows[-1] if self.rows else []
-        seconds = time.perf_counter() - self._clock
-        return Report(max(0, len(self.rows) - 1), row, self.log.task_means(), seconds, record)
-
-    def _record(self, outcome: str, cause: str = "", trace: str = "") -> Record:
+    def _record(self, outcome: str, cause: str, trace: str) -> Record:
         trial, config = self.trial, self.trial.config
-        kept = self.method.bytes_kept() if self._ready else {}
         metrics = summary(np.array(self.rows)) if outcome == "finished" else {}
-        self.log.task_means()
         fit = self.log.seconds["fit"]
         on_gpu = self.environment.device == "cuda"
         return {
@@ -181,8 +190,8 @@ class TrialRun:
             "cause": cause,
             "accuracy": self.rows,
             **{name: metrics.get(name, float("nan")) for name in METRICS},
-            "bytes_kept": sum(kept.values()),
-            "bytes_by_owner": kept,
+            "bytes_kept": sum(self.kept.values()),
+            "bytes_by_owner": self.kept,
             "started": int(self.started.timestamp() * 1000),
             "seconds": time.perf_counter() - self._clock,
             "seconds_by_phase": dict(self.log.seconds),
@@ -193,6 +202,14 @@ class TrialRun:
             "traceback": trace,
             **self.about,
         }
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether another machine, or this one later, could do what failed here."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError, OtherData)):
+        return True
+    # What PyTorch raises where the CPU has no memory left has no class of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def identifying_columns(trial: Trial, environment: Environment) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def trial_name(record: Record) -> str:
 def _find(wanted: str, store: ResultsStore) -> Record:
     prefixed = [trial for trial in store.ids() if trial.startswith(wanted)]
     records = store.records(prefixed or None)
-    found = records if prefixed else [r for r in records if wanted in trial_name(r)]
+    named = [r for r in records if wanted == trial_name(r)]
+    found = records if prefixed else named or [r for r in records if wanted in trial_name(r)]
     if len(found) == 1:
         return found[0]
     if not found:

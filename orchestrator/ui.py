@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from rich.console import Console
 
 from orchestrator.errors import UserError, did_you_mean
+from orchestrator.search_space import sweep_name
 from orchestrator.tracking import SWEEP_TAG, connect, tracking_uri
 
 #: Seconds that a server may take to answer for the first time.
@@ -77,7 +78,7 @@ def sweep_link(base: str, uri: str, space: str | None) -> str:
     if space is None:
         parent = max(parents.values(), key=lambda run: run.info.start_time)
     else:
-        name = Path(space).stem if space.endswith((".yaml", ".yml")) else space
+        name = sweep_name(space)
         if name not in parents:
             raise UserError(f"{uri}: holds no sweep {name!r}{did_you_mean(name, parents)}")
         parent = parents[name]

@@ -137,10 +137,13 @@ class Classifier(Method):
         self.before_task(task)
         optimizer = self._optimizer()
         examples, budget = self.training_examples(task), self.config.budget
-        steps = budget.steps(len(examples))
+        steps = budget.steps(len(task.train))
         order = self.rng.at(task.index).of("training").generator("order")
+        # Who draws from more than the task gets as many steps as who draws from the task alone.
+        batches = budget.batches(len(examples), order, None if examples is task.train else steps)
+        seen = 0
         self.network.train()
-        for step, index in enumerate(budget.batches(len(examples), order), start=1):
+        for step, index in enumerate(batches, start=1):
             batch = examples.gather(index.to(self.device, non_blocking=True))
             terms = self.losses(batch)
             values = list(terms.values())
@@ -150,9 +153,10 @@ class Classifier(Method):
             self.edit_gradients()
             optimizer.step()
             self.after_step(batch)
+            seen += len(index)
             if step % _LOOK_EVERY == 0 or step == steps:
                 self._look(terms, step, task, log)
-                log.tick(step * budget.batch_size, steps * budget.batch_size)
+                log.tick(seen, steps * budget.batch_size)
         optimizer.zero_grad()
         if self.config.optimizer.reset == "task":
             self.optimizer = None
@@ -161,7 +165,9 @@ class Classifier(Method):
         for name, term in terms.items():
             value = float(term.detach())
             if not math.isfinite(value):
-                raise Diverged(f"loss term {name!r} is {value} at step {step} of task {task.index}")
+                raise Diverged(
+                    f"loss term {name!r} is {value} at step {step} of task {task.index + 1}"
+                )
             log.scalar(f"loss/{name}", value, step)
 
     def _optimizer(self) -> torch.optim.Optimizer:

@@ -58,22 +58,26 @@ class Budget(Config):
         assert self.epochs is not None  # the validator saw to it
         return self.epochs * -(-examples // self.batch_size)
 
-    def batches(self, examples: int, generator: torch.Generator) -> Iterator[Tensor]:
+    def batches(
+        self, examples: int, generator: torch.Generator, steps: int | None = None
+    ) -> Iterator[Tensor]:
         """Yield the rows of each step: int64 ``[B]``, in a fresh random order for each pass.
 
-        Counted in epochs, the last batch of a pass may be smaller. Counted in iterations, passes
-        follow each other without a seam and every batch is full.
+        Counted in epochs, the last batch of a pass may be smaller. Counted in iterations, or where
+        a number of ``steps`` is given instead, passes follow each other without a seam and every
+        batch is full.
         """
         if examples == 0:
             raise ValueError("the task has no training data")
-        if self.iterations is None:
+        steps = self.iterations if steps is None else steps
+        if steps is None:
             for _ in range(self.epochs or 0):
                 order = torch.randperm(examples, generator=generator)
                 for start in range(0, examples, self.batch_size):
                     yield order[start : start + self.batch_size]
             return
         queue = torch.empty(0, dtype=torch.int64)
-        for _ in range(self.iterations):
+        for _ in range(steps):
             while len(queue) < self.batch_size:
                 queue = torch.cat([queue, torch.randperm(examples, generator=generator)])
             batch, queue = queue[: self.batch_size], queue[self.batch_size :]
@@ -89,11 +93,14 @@ class _Optimizer(Config):
     """Carry the moments on from task to task, or start each task afresh. Freezing always resets."""
 
 
+_Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Adam(_Optimizer):
     """Adam (Kingma & Ba 2015, arXiv:1412.6980)."""
 
     name: Literal["adam"] = "adam"
-    betas: Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Field(strict=False)] = (0.9, 0.999)
+    betas: Annotated[tuple[_Decay, _Decay], Field(strict=False)] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -7,20 +7,29 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from orchestrator.data.arrow import map_images, read_header
-from orchestrator.data.convert import MissingData, command_for, convert, find_converted
+from orchestrator.data.convert import (
+    MissingData,
+    check_raw,
+    command_for,
+    convert,
+    find_converted,
+)
 from orchestrator.data.sources import SOURCES, Source, get_source
 
 __all__ = [
     "Dataset",
     "MissingData",
     "SourceState",
+    "check_available",
     "fingerprint",
     "list_sources",
     "open_source",
     "prepare",
+    "train_counts",
 ]
 
 
@@ -97,6 +106,28 @@ def fingerprint(name: str, data_dir: Path) -> str:
     source = get_source(name)
     path = _converted(source, Path(data_dir))
     return _fingerprint(source, path, _stamp(path))
+
+
+def check_available(name: str, data_dir: Path) -> None:
+    """Check that a source can be opened, without converting or reading anything.
+
+    Raises
+    ------
+    MissingData
+        If there is neither a converted file nor the raw files.
+    """
+    source, data_dir = get_source(name), Path(data_dir)
+    if not find_converted(source, data_dir):
+        check_raw(source, data_dir, data_dir)
+
+
+def train_counts(name: str, data_dir: Path) -> list[int]:
+    """Return how many training images each class of a source has, without reading pixels.
+
+    Raises as :func:`open_source` does.
+    """
+    data = open_source(name, data_dir)
+    return torch.bincount(data.train_y, minlength=data.classes).tolist()
 
 
 def prepare(name: str, data_dir: Path, source_dir: Path | None = None) -> Dataset:

@@ -56,8 +56,8 @@ def convert(
     UserError
         If a download fails, the raw files are not what they should be, or nothing can be written.
     """
-    if not source.found_in(raw) and not (download and source.download):
-        raise _missing(source, data_dir, raw)
+    if not (download and source.download):
+        check_raw(source, data_dir, raw)
     # What is replaced must be replaced where it is found, or it would go on being found.
     found = find_converted(source, data_dir)
     folder = _writable([found.parent] if found else _folders(data_dir))
@@ -72,6 +72,18 @@ def convert(
             except OSError as error:
                 raise UserError(f"{path} cannot be written: {error}") from error
     return path
+
+
+def check_raw(source: Source, data_dir: Path, raw: Path) -> None:
+    """Check that the raw files of a source are there; none of them is opened.
+
+    Raises
+    ------
+    MissingData
+        If they are not.
+    """
+    if not source.found_in(raw):
+        raise _missing(source, data_dir, raw)
 
 
 def command_for(source: Source, data_dir: Path) -> str:

@@ -134,8 +134,18 @@ class StreamConfig(Config):
         return set(cls.model_fields) - others
 
     def with_seed(self, seed: int) -> Self:
-        """Return the stream of a trial with that seed: itself, unless ``stream_seed: same``."""
-        return self.model_copy(update={"stream_seed": seed}) if self.stream_seed == "same" else self
+        """Return the stream of a trial with that seed.
+
+        ``same`` becomes the seed. Where nothing is drawn the stream seed is 0, so that streams
+        that are equal have equal configurations.
+        """
+        seeded, subset = self.class_order == "seeded", self.train_per_task is not None
+        wanted = seed if self.stream_seed == "same" else self.stream_seed
+        if not (self.kind == "permuted" or seeded or subset):
+            wanted = 0
+        return (
+            self if wanted == self.stream_seed else self.model_copy(update={"stream_seed": wanted})
+        )
 
     def info(self) -> StreamInfo:
         """Return what a method may know of the stream before it starts; no data are needed."""

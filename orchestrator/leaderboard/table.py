@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import pandas as pd
 
 from orchestrator.leaderboard.statistics import mean_interval
 from orchestrator.metrics import METRICS
+from orchestrator.setups import compact_json, differing, labels, leaves
 
 #: Order of the scenarios on the leaderboard, hardest first.
 SCENARIOS = ("class-incremental", "domain-incremental", "task-incremental")
@@ -42,8 +41,6 @@ _DTYPES = {
     column: "str" if column in _TEXTS else "Int64" if column in _COUNTS else "float64"
     for column in COLUMNS
 }
-_LONGEST = 60  # characters that a row may add to its settings before a short hash says it better
-_HASH = re.compile(r"[0-9a-f]{16,}", re.IGNORECASE)
 
 
 def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -71,7 +68,8 @@ def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None
     -------
     pandas.DataFrame
         One row per group with the columns :data:`COLUMNS`. ``n`` trials finished and are in the
-        means; ``_low`` and ``_high`` bound the 95 % Student-t interval. A mean is NaN if any of
+        means, or ``n`` seeds where each was run on several stream seeds; ``_low`` and ``_high``
+        bound the 95 % Student-t interval. A mean is NaN if any of
         its values is. Ranks go by mean ``average_accuracy`` within dataset and scenario, best
         first, equal means sharing the better rank; rows without finished trials and rows of the
         variant as-released have none and come last.
@@ -131,7 +129,7 @@ def _canonical(setup: str) -> str:
         raise ValueError(f"setup is not JSON ({error}): {setup!r}") from None
     if not isinstance(value, dict):
         raise ValueError(f"setup is not a JSON object: {setup!r}")
-    return _compact(value)
+    return compact_json(value)
 
 
 def _refuse_duplicates(done: pd.DataFrame) -> None:
@@ -151,7 +149,7 @@ def _refuse_duplicates(done: pd.DataFrame) -> None:
 
 def _row(trials: pd.DataFrame) -> dict[str, Any]:
     """Return the numbers of one group."""
-    finished = trials[trials["outcome"] == "finished"]
+    finished = _independent(trials[trials["outcome"] == "finished"])
     row: dict[str, Any] = {"n": len(finished)}
     for metric in METRICS:
         mean, low, high, _ = mean_interval(finished[metric])
@@ -160,6 +158,18 @@ def _row(trials: pd.DataFrame) -> dict[str, Any]:
     return row | {
         count: int((trials["outcome"] == outcome).sum()) for outcome, count in _COUNTED_AS.items()
     }
+
+
+def _independent(finished: pd.DataFrame) -> pd.DataFrame:
+    """Average trials of one seed where seeds are crossed with stream seeds.
+
+    Such trials share their first weights and draws: taken one by one they would count as more
+    evidence than they are.
+    """
+    if finished["seed"].nunique() < 2 or not finished["seed"].duplicated().any():
+        return finished
+    means = finished.sort_values("id").groupby("seed")[[*METRICS, *COSTS]]
+    return means.agg(lambda values: values.mean(skipna=False)).reset_index()
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:
@@ -183,10 +193,10 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
 def _name_apart(rows: list[dict[str, Any]]) -> None:
     """Append to the settings what tells rows of one family apart."""
     for block in _parted(rows, _BLOCK):
-        differing = _differing([_flatten(row["setup"]) for row in block])
-        lengths = [key for key in differing if key.split(".")[-1] == "tasks"]
+        varied = differing([leaves(row["setup"]) for row in block])
+        lengths = [key for key in varied if key.split(".")[-1] == "tasks"]
         for family in _parted(block, _FAMILY):
-            texts = _labels([row["setup"] for row in family], lengths)
+            texts = labels([row["setup"] for row in family], lengths)
             for row, text in zip(family, texts, strict=True):
                 row["settings"] = ", ".join(filter(None, (row["settings"], text)))
 
@@ -197,48 +207,3 @@ def _parted(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> list[list[di
     for row in rows:
         parts.setdefault(tuple(row[key] for key in keys), []).append(row)
     return list(parts.values())
-
-
-def _labels(setups: Sequence[str], always: Sequence[str]) -> list[str]:
-    """Return one short text per setup: the keys that differ between them, and those of always."""
-    flat = [_flatten(setup) for setup in setups]
-    shown = sorted({*_differing(flat), *always})
-    texts = [
-        ", ".join(f"{key}={_readable(one[key])}" for key in shown if key in one) for one in flat
-    ]
-    if len(set(texts)) == len(texts) and max(map(len, texts)) <= _LONGEST:
-        return texts
-    digests = [hashlib.sha256(setup.encode()).hexdigest() for setup in setups]
-    length = next(k for k in range(8, 65) if len({d[:k] for d in digests}) == len(digests))
-    return [f"setup={digest[:length]}" for digest in digests]
-
-
-def _differing(flat: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the keys that not all of these have with one value."""
-    keys = {key for one in flat for key in one}
-    return sorted(key for key in keys if len({one.get(key) for one in flat}) > 1)
-
-
-def _flatten(setup: str) -> dict[str, str]:
-    """Return the leaves of a JSON object as JSON text by dotted key; ``{}`` is a leaf too."""
-
-    def leaves(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-        for key, item in value.items():
-            if isinstance(item, dict) and item:
-                yield from leaves(item, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", _compact(item)
-
-    return dict(leaves(json.loads(setup), ""))
-
-
-def _readable(text: str) -> str:
-    """Return JSON text as a reader wants it: strings without quotes, hashes cut short."""
-    value = json.loads(text)
-    if not isinstance(value, str):
-        return text
-    return value[:8] if _HASH.fullmatch(value) else value
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

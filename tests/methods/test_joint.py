@@ -10,7 +10,7 @@ from torch import Tensor
 
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task, TaskClosed, TensorExamples
-from methods.joint import Joint, Union
+from methods.joint import Joint, PastAndPresent
 from methods.memories.buffer import Buffer
 from methods.naive import Naive
 
@@ -53,7 +53,7 @@ def make(
 def test_union_is_past_and_present() -> None:
     past = Buffer()
     past.absorb(make_task(0).train, 0, Rng(0))
-    union = Union(past, make_task(1))
+    union = PastAndPresent(past, make_task(1))
     assert len(union) == 14
     batch = union.gather(torch.arange(14))
     assert batch.x[:, 0, 0, 0].tolist() == [*range(5), *range(20, 29)]
@@ -65,27 +65,30 @@ def test_union_is_past_and_present() -> None:
 
 @pytest.mark.parametrize("rows", [[13, 0, 5, 4, 0], [1, 2], [7], []])
 def test_union_rows_stay_together(rows: list[int]) -> None:
-    """Each row has the label and the task of its image, whatever the order."""
+    """Rows come in the order asked for, each with the label and the task of its image."""
     past = Buffer()
     past.absorb(make_task(0).train, 0, Rng(0))
-    union = Union(past, make_task(1))
+    union = PastAndPresent(past, make_task(1))
     whole, batch = union.gather(torch.arange(14)), union.gather(torch.tensor(rows).long())
     numbers = whole.x[:, 0, 0, 0].tolist()
     drawn = batch.x[:, 0, 0, 0].tolist()
-    assert sorted(drawn) == sorted(numbers[row] for row in rows)
+    assert drawn == [numbers[row] for row in rows]
     for name in ("y", "task"):
         of = dict(zip(numbers, getattr(whole, name).tolist(), strict=True))
         assert getattr(batch, name).tolist() == [of[number] for number in drawn]
 
 
-def test_each_epoch_is_everything_so_far() -> None:
+def test_as_many_steps_as_fine_tuning_drawn_from_everything_so_far() -> None:
     method = make()
     for index in range(3):
         method.learn(make_task(index))
-        numbers = torch.cat([batch.x[:, 0, 0, 0] for batch in method.shown])
-        expected = [20 * task + i for task in range(index + 1) for i in range(SIZES[task])]
-        assert sorted(numbers.tolist()) == expected
-        assert len(method.memory) == len(expected)
+        drawn = torch.cat([batch.x[:, 0, 0, 0] for batch in method.shown]).tolist()
+        everything = [20 * task + i for task in range(index + 1) for i in range(SIZES[task])]
+        assert len(method.shown) == method.config.budget.steps(SIZES[index])
+        assert set(drawn) <= set(everything)
+        one_pass = drawn[: len(everything)]
+        assert len(set(one_pass)) == len(one_pass)
+        assert len(method.memory) == len(everything)
 
 
 def test_every_row_is_scored_among_the_classes_of_its_task() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,11 +13,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from orchestrator import cli
+from orchestrator.api import Sweep
+from orchestrator.leaderboard import build_leaderboard
+from orchestrator.listing import print_sweep
 from orchestrator.plan import make_plan
 from orchestrator.results import ResultsStore
+from orchestrator.sweep import SweepOutcome
 from orchestrator.trial_run import TrialRun, identifying_columns
+from orchestrator.trial_view import trial_name
 
 Write = Callable[..., Path]
 
@@ -195,9 +202,10 @@ def test_more_cores_than_there_are_is_one_line(engram: Any, write: Write, home: 
     path = write(SPACE + "resources: {cpus: 4096}\n")
     given = engram("run", path, "--no-mlflow", cwd=home)
     assert given.returncode == 2
-    assert given.stderr.splitlines()[-1].startswith(
-        "engram: resources: a trial asks for cpus: 4096, but this machine has "
+    assert given.stderr.startswith(
+        f"engram: {path}:10: resources.cpus: should be at most {os.cpu_count()}, what this machine "
     )
+    assert given.stderr.count("\n") == 1
     assert "Traceback" not in given.stderr
 
 
@@ -346,6 +354,14 @@ def test_leaderboard_by_the_file_of_its_space(answer: Callable[..., Answer], don
     assert given.out == answer("leaderboard", "tiny", "--results", done / "results").out
 
 
+def test_leaderboard_by_a_file_that_is_not_named_after_its_space(
+    answer: Callable[..., Answer], done: Path, write: Write
+) -> None:
+    given = answer("leaderboard", write(SPACE, "other.yaml"), "--results", done / "results")
+    assert given.status == 0
+    assert given.out == answer("leaderboard", "tiny", "--results", done / "results").out
+
+
 def test_leaderboard_mistakes(answer: Callable[..., Answer], done: Path, home: Path) -> None:
     results = done / "results"
     (home / "file").write_text("")
@@ -385,6 +401,9 @@ def test_a_damaged_record_is_one_line(
     shutil.copytree(done / "results", home / "results")
     path = home / "results" / "trials" / f"{ids(done)[0]}.arrow"
     path.write_bytes(path.read_bytes()[:100])
+    other = home / "other.yaml"
+    other.write_text(SPACE.replace("seed: 0..1", "seed: 8"))
+    assert answer("plan", other).status == 0, "the plan is of other trials"
     for command in (["leaderboard"], ["list", "trials"], ["show", ids(done)[0]]):
         given = answer(*command)
         assert (given.status, given.err.count("\n")) == (2, 1)
@@ -414,6 +433,70 @@ def test_show_tells_trials_apart(answer: Callable[..., Answer], done: Path) -> N
     assert (given.status, given.err.count("\n")) == (2, 1)
     assert "'naive' fits 4 trials, among them " in given.err
     assert "give one's id" in given.err
+
+
+def test_show_prefers_a_whole_name(answer: Callable[..., Answer], done: Path, home: Path) -> None:
+    store = ResultsStore(home / "results")
+    record = ResultsStore(done / "results").records(ids(done)[:1])[0]
+    for seed in (1, 10, 11):
+        store.write(record | {"id": f"{seed:016x}", "seed": seed})
+    name = trial_name(record | {"seed": 1})
+    given = answer("show", name)
+    assert given.status == 0
+    assert given.out.startswith(f"{name}   (0000000000000001)")
+    assert "fits 3 trials" in answer("show", name[1:]).err
+
+
+def test_trials_of_one_name_are_told_apart(
+    answer: Callable[..., Answer], write: Write, home: Path
+) -> None:
+    path = write(
+        "dataset: split-digits\ntasks: [2, 5]\nclass_order: [natural, seeded]\n"
+        "stream_seed: [0, 7]\nmethod: [naive, joint]\nseed: 0..1\n"
+        "network: {name: mlp, widths: [8]}\n"
+    )
+    rows = re.findall(r"(?m)^[0-9a-f]{16} +(.*)$", answer("plan", path).out)
+    assert len(set(rows)) == len(rows) == 24
+    assert "naive class_order=seeded, tasks=2, stream_seed=7" in "\n".join(rows)
+    assert "widths" not in "".join(rows), "what all have in common tells nothing apart"
+    same = write("dataset: split-digits\nstream_seed: same\nmethod: naive\nseed: 0..1\n")
+    rows = re.findall(r"(?m)^[0-9a-f]{16} +(.*)$", answer("plan", same).out)
+    assert [row.split() for row in rows] == [
+        ["split-digits", "class-incremental", "naive", str(seed), "pending"] for seed in (0, 1)
+    ]
+
+
+def test_recorded_trials_of_one_name_are_told_apart(
+    answer: Callable[..., Answer], done: Path, home: Path
+) -> None:
+    record = ResultsStore(done / "results").records(ids(done)[:1])[0]
+    setup = json.loads(record["setup"])
+    for tasks in (2, 5):
+        changed = {"id": f"{tasks:016x}", "setup": json.dumps(setup | {"tasks": tasks})}
+        ResultsStore(home / "results").write(record | changed)
+    listed = answer("list", "trials").out
+    for tasks in (2, 5):
+        named = re.escape(f"{trial_name(record)} tasks={tasks} ")
+        assert re.search(rf"(?m)^{tasks:016x} +{named}", listed)
+
+
+def test_a_sweep_that_did_not_finish_says_how_to_go_on(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(done / "tiny.yaml", done / "data")
+    first, second, third, *_ = (trial.id for trial in plan.trials)
+    outcomes = {trial.id: "finished" for trial in plan.trials[:-2]}
+    outcomes |= {first: "diverged", second: "error", third: "error"}
+    ended = SweepOutcome(0, outcomes, {}, plan.trials[-2:])
+    for results, more in ((Path("results"), ""), (Path("er er"), " --results 'er er'")):
+        sweep = Sweep(plan, ended, build_leaderboard(pd.DataFrame()), ())
+        print_sweep(sweep, results, mlflow=False, console=Console(width=200))
+        out = capsys.readouterr().out
+        assert "tiny: 10 of 12 trials done, 0 of them now" in out
+        assert "Did not finish: 1 diverged, 2 error; see why: " in out
+        assert f"show {min(second, third)}{more}\n" in out
+        assert "--retry" in out
+        assert "The same command goes on with what is missing." in out
 
 
 def test_lists(answer: Callable[..., Answer], done: Path, home: Path) -> None:

@@ -139,7 +139,19 @@ def test_options_of_streams_collapse_for_datasets_that_lack_them(plan: MakePlan)
         "permuted-digits": 1,
     }
     assert made.points == 4
-    assert made.collapsed[0] == "class_order ['natural', 'seeded'] collapses for permuted-digits"
+    assert made.collapsed == ("class_order ['natural', 'seeded'] collapses for permuted-digits",)
+
+
+def test_only_repeats_that_no_collapse_explains_are_counted(plan: MakePlan) -> None:
+    made = plan(
+        "dataset: [split-digits, permuted-digits]\nclass_order: [natural, natural, seeded]\n"
+        "method: naive\n"
+    )
+    assert (made.points, len(made.trials)) == (6, 3)
+    assert made.collapsed == (
+        "class_order ['natural', 'natural', 'seeded'] collapses for permuted-digits",
+        "1 points repeat another one",
+    )
 
 
 def test_a_configuration_that_is_given_twice_is_one_trial(plan: MakePlan) -> None:
@@ -235,6 +247,7 @@ SAME_AS_ONE = {
     "number as a fraction": ONE.replace("seed:", "optimizer.lr: 1.0e-3\nseed:"),
     "anchor": ONE.replace("{buffer_size: 50}", "&o {buffer_size: 50}")
     + "budget: {<<: {iterations: 500}}\n",
+    "seed of a stream that draws nothing": ONE + "stream_seed: 1\n",
     "no GPU": ONE.replace("{cpus: 1}", "{gpus: 0}"),
     "no resources": ONE.replace("resources: {cpus: 1}\n", ""),
 }
@@ -248,7 +261,6 @@ OTHER_THAN_ONE = {
     "learning rate": ONE + "optimizer.lr: 0.002\n",
     "length of training": ONE + "budget: {iterations: 499}\n",
     "order of classes": ONE + "class_order: seeded\n",
-    "seed of the stream": ONE + "stream_seed: 1\n",
     "tasks": ONE.replace("tasks: 5", "tasks: 2"),
     "scenario": ONE + "scenario: task-incremental\n",
     "dataset": ONE.replace("split-digits", "permuted-digits"),
@@ -292,10 +304,12 @@ def test_every_ingredient_changes_the_identity(plan: MakePlan) -> None:
 
 
 def test_a_stream_seed_tied_to_the_seed_is_that_number(plan: MakePlan) -> None:
-    tied = plan(ONE + "stream_seed: same\n")
+    drawn = ONE + "class_order: seeded\n"
+    tied = plan(drawn + "stream_seed: same\n")
+    zero, one = plan(drawn), plan(drawn + "stream_seed: 1\n")
     assert [t.config.stream.stream_seed for t in tied.trials] == [0, 1]
-    assert ids(tied)[0] == ids(plan(ONE))[0]
-    assert ids(tied)[1] == ids(plan(ONE + "stream_seed: 1\n"))[1]
+    assert ids(tied) == [ids(zero)[0], ids(one)[1]]
+    assert not set(ids(zero)) & set(ids(one))
 
 
 def test_a_configuration_comes_back_from_its_canonical_form(plan: MakePlan) -> None:
@@ -371,6 +385,12 @@ def test_what_runs_is_part_of_the_code(code_of: Callable[..., str]) -> None:
     assert len(seen) == 8
 
 
+@pytest.mark.parametrize("module", ["__main__", "itertools", "no.such.module"])
+def test_code_that_is_in_no_file_is_a_user_s_mistake(module: str) -> None:
+    with pytest.raises(UserError, match=f"module '{module}' is in no file that can be imported"):
+        code_hash(module)
+
+
 def test_finding_the_code_runs_none_of_it(code_of: Callable[..., str], tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     code_of(f"import pathlib; pathlib.Path({str(ran)!r}).touch()\n" + PLUGIN, name="unplugged")
@@ -397,11 +417,50 @@ def test_a_plugged_in_method_changes_its_trials_with_its_code(
 def test_a_gpu_that_this_build_cannot_use_is_a_user_s_mistake(plan: MakePlan) -> None:
     import torch
 
-    if torch.version.cuda or torch.version.hip:
+    if torch.cuda.is_available():
         assert plan(ONE.replace("{cpus: 1}", "{gpus: 0.5}")).environment.device == "cuda"
         return
-    with pytest.raises(UserError, match=r"resources: gpus: 0\.5 asks for a GPU"):
+    with pytest.raises(UserError, match=r"space\.yaml:8: resources\.gpus: .*0\.5"):
         plan(ONE.replace("{cpus: 1}", "{gpus: 0.5}"))
+
+
+def test_missing_data_and_machines_are_told_with_all_other_mistakes(
+    plan: MakePlan, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    text = (
+        "dataset: [split-digits, split-mnist]\nmethod: naive\nbudget: {iterations: -1}\n"
+        "resources:\n  cpus: 4096\n  gpus: 64\n"
+    )
+    with pytest.raises(UserError) as caught:
+        plan(text)
+    path = write(text)
+    data, budget, cpus, gpus = str(caught.value).splitlines()
+    assert data.startswith(f"{path}:1: dataset[1]: mnist is not in {tmp_path / 'data'}: run ")
+    assert budget.startswith(f"{path}:3: budget.iterations: ")
+    assert cpus.startswith(f"{path}:5: resources.cpus: should be at most ")
+    assert gpus.startswith(f"{path}:6: resources.gpus: ")
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    made = plan("dataset: split-digits\nmethod: naive\nresources: {cpus: 4096}\n")
+    assert made.environment.threads == 4096, "another machine may have them"
+
+
+def test_more_training_images_than_a_task_has_are_a_mistake(plan: MakePlan, write: Write) -> None:
+    text = "dataset: {}\nmethod: naive\ntrain_per_task: [10, {}]\n"
+    for dataset, most in (("split-digits", 283), ("permuted-digits", 1438)):
+        assert len(plan(text.format(dataset, most)).trials) == 2
+        with pytest.raises(UserError) as caught:
+            plan(text.format(dataset, most + 1))
+        assert str(caught.value) == (
+            f"{write(text.format(dataset, most + 1))}:3: train_per_task[1]: should be at most "
+            f"{most}, the training images of the smallest of 5 tasks of {dataset}, not {most + 1}"
+        )
+    with pytest.raises(UserError, match="train_per_task: should be at most") as caught:
+        plan(
+            "dataset: split-digits\ntasks: [2, 5]\nclass_order: seeded\nstream_seed: same\n"
+            "seed: 0..3\ntrain_per_task: 2000\nmethod: naive\n"
+        )
+    assert "\n" not in str(caught.value), "one value is one mistake"
 
 
 def test_missing_data_name_the_command_that_prepares_them(plan: MakePlan, tmp_path: Path) -> None:

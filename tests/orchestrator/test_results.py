@@ -135,6 +135,14 @@ def test_a_damaged_file_is_named_with_what_to_do(kept: int, store: ResultsStore)
     assert store.outcomes() == {"aa": "finished"}
 
 
+def test_a_bad_record_is_no_matter_to_whom_does_not_ask_for_it(store: ResultsStore) -> None:
+    store.write(record("aa"))
+    store.write(record("bb", schema=2))
+    assert store.outcomes(["aa", "not there"]) == {"aa": "finished"}
+    with pytest.raises(UserError, match="delete it, or use another folder with --results"):
+        store.outcomes(["aa", "bb"])
+
+
 def test_a_record_of_another_version_is_named(store: ResultsStore) -> None:
     path = store.write(record("aa", schema=2))
     with pytest.raises(UserError, match="another version of Engram") as caught:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.plan import make_plan
 from orchestrator.problems import InvalidFile
-from orchestrator.search_space import find_space, packaged_spaces, read_space
+from orchestrator.search_space import find_space, packaged_spaces, read_space, sweep_name
 
 Write = Callable[..., Path]
 
@@ -409,6 +409,13 @@ def test_seeds(seed: str, seeds: tuple[int, ...], write: Write) -> None:
     space, problems = read_space(write(VALID.replace("seed: 0..2", f"seed: {seed}")))
     assert not len(problems)
     assert space.seeds == seeds
+
+
+def test_a_sweep_is_known_by_its_name_and_by_its_file(write: Write) -> None:
+    assert sweep_name("quickstart") == "quickstart"
+    assert sweep_name("gone.yaml") == "gone.yaml"
+    assert sweep_name(str(write("name: other\n"))) == "other"
+    assert sweep_name(str(write("seed: 0\n", "my space.yaml"))) == "my-space"
 
 
 def test_the_seed_is_0_where_none_is_given(write: Write) -> None:

@@ -276,7 +276,7 @@ def test_divergence_stops_with_its_cause() -> None:
             return terms | {"bad": logits.sum() * (torch.nan if self.steps >= 13 else 0.0)}
 
     method, task = make(Bad, budget={"iterations": 50, "batch_size": 4}), make_task(0)
-    with pytest.raises(Diverged, match=r"loss term '(new|bad)' is nan at step 20 of task 0"):
+    with pytest.raises(Diverged, match=r"loss term '(new|bad)' is nan at step 20 of task 1"):
         method.learn(task)
     assert method.steps == 20
     with pytest.raises(TaskClosed):
@@ -285,7 +285,7 @@ def test_divergence_stops_with_its_cause() -> None:
 
 def test_divergence_in_the_last_steps_is_seen() -> None:
     method = make(optimizer={"name": "sgd", "lr": 1e30}, budget={"iterations": 3, "batch_size": 8})
-    with pytest.raises(Diverged, match="at step 3 of task 0"):
+    with pytest.raises(Diverged, match="at step 3 of task 1"):
         method.learn(make_task(0))
 
 

@@ -82,6 +82,16 @@ def test_stream_seeds_are_seeds_too() -> None:
     assert board(trial(stream_seed=0), trial(stream_seed=1))["n"].tolist() == [2]
 
 
+def test_seeds_crossed_with_stream_seeds_count_once_each() -> None:
+    accuracies = {(0, 0): 0.5, (0, 1): 0.7, (1, 0): 0.6, (1, 1): 0.8}
+    trials = [trial(seed=s, stream_seed=t, accuracy=a) for (s, t), a in accuracies.items()]
+    crossed, averaged = board(*trials), board(trial(accuracy=0.6), trial(seed=1, accuracy=0.7))
+    assert crossed["n"].tolist() == [2]
+    for column in ("average_accuracy", "average_accuracy_low", "average_accuracy_high"):
+        assert crossed[column].tolist() == pytest.approx(averaged[column].tolist())
+    assert crossed["forward_transfer"].isna().all()
+
+
 def test_what_did_not_finish_is_counted_and_not_averaged() -> None:
     row = board(
         trial(seed=0, accuracy=0.6),
