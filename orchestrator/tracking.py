@@ -149,7 +149,8 @@ class Tracker:
                 tags={"mlflow.experimentKind": "custom_model_development"},
             )
         self._parent = self._open_parent()
-        self._known, self._written = {}, {}
+        self._known: dict[str, str] = {}
+        self._written: dict[str, str] = {}
         for run in list(self._search(f"tags.`{_PARENT_TAG}` = '{self._parent}'")):
             trial, run_id = run.data.tags.get(TRIAL_TAG, ""), run.info.run_id
             done = run.info.status in _STATUS.values()  # else its sweep was killed meanwhile
