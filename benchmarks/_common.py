@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,14 @@ def write_space(folder: Path, name: str, **axes: Any) -> Path:
 def progress(line: str) -> None:
     """Say how far a benchmark is."""
     print(line, file=sys.stderr, flush=True)
+
+
+def status_of(main: Callable[[], int]) -> int:
+    """Run a benchmark; a mistake of the user, such as missing data, is told in one line."""
+    from orchestrator.errors import UserError
+
+    try:
+        return main()
+    except UserError as error:
+        progress(str(error))
+        return 2

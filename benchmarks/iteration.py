@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from _common import Verdict, arguments, progress
+from _common import Verdict, arguments, progress, status_of
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -127,4 +127,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 import ray
-from _common import Verdict, arguments, progress, write_space
+from _common import Verdict, arguments, progress, status_of, write_space
 
 from orchestrator.plan import make_plan
 from orchestrator.trainable import ContinualTrainable, job
@@ -101,4 +101,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

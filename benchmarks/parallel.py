@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from _common import Verdict, arguments, progress, write_space
+from _common import Verdict, arguments, progress, status_of, write_space
 
 _PROBE = '''
 import torch
@@ -99,4 +99,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 import pandas as pd
-from _common import Verdict, arguments, progress
+from _common import Verdict, arguments, progress, status_of
 from rich.console import Console
 
 from orchestrator import api
@@ -46,4 +46,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

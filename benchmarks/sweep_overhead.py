@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _common import Verdict, arguments, progress, write_space
+from _common import Verdict, arguments, progress, status_of, write_space
 
 _RUN = """
 import json, os, sys, time
@@ -103,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))
