@@ -75,6 +75,8 @@ class Problems:
                 given = [k for k in range(1, len(inner) + 1) if _key(inner[:k]) in places]
                 known = max(given, default=0)
                 place = places[_key(inner[:known])] if known else around
+                if detail["type"] == "extra_forbidden" and isinstance(place[-1], int):
+                    place = place[:-1]  # the key is wrong, not one of its values
                 self.add((*place, *inner[known:]), message)
             else:  # about several options: one in the entry itself, the one named first
                 named = sorted((o for o in places if o in message), key=message.index)

@@ -16,7 +16,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
@@ -92,8 +91,6 @@ def run_plan(
         If the results folder cannot be written or another run works on it, or the machine has not
         what a trial asks for.
     """
-    if not os.environ.get("RAY_ADDRESS"):
-        _check_resources(plan.space.resources, os.cpu_count() or 1, torch.cuda.device_count())
     store.check_writable()
     with _only_run_on(store):
         store.write_sweep(
@@ -190,12 +187,12 @@ def _start_ray(resources: Resources) -> None:
     elif not ray.is_initialized():
         ray.init(include_dashboard=False, **quiet)
         there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        _check_resources(resources, there.get("CPU", 0), there.get("GPU", 0))  # in a container
+        _check_resources(resources, there.get("CPU", 0), there.get("GPU", 0))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder tells what went wrong
 
 
 def _check_resources(resources: Resources, cpus: float, gpus: float) -> None:
-    """Refuse a trial that this machine could never start: it would wait for ever."""
+    """Refuse a trial that Ray could never start here, as in a container: it would wait for ever."""
     for kind, wanted, there in (
         ("cpus", resources.cpus, cpus),
         ("gpus", resources.gpus, gpus),

@@ -110,6 +110,18 @@ def test_search_spaces_of_the_docs_plan(number: int, tmp_path: Path) -> None:
     assert make_plan(tmp_path / "space.yaml", data).trials
 
 
+def test_the_mistakes_in_the_readme_are_told_as_it_says(tmp_path: Path) -> None:
+    (shown,) = (b for b in blocks(ROOT / "README.md", "text") if b.startswith("$ engram plan"))
+    (space,) = (b for b in blocks(ROOT / "README.md", "yaml") if "how-deep" in b)
+    for right, wrong in (("mnist", "digits"), ("name: cnn", "name: cn"), ("buffer_", "bufer_")):
+        assert right in space
+        space = space.replace(right, wrong)
+    (tmp_path / "how-deep.yaml").write_text(space)
+    done = engram(tmp_path, "plan", "how-deep.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == shown.splitlines()[1:]
+
+
 def test_the_quickstart_stands_in_the_readme_as_it_is() -> None:
     assert packaged_spaces()["quickstart"].read_text() in blocks(ROOT / "README.md", "yaml")
 

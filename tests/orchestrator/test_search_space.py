@@ -286,7 +286,7 @@ def test_all_mistakes_are_told_at_once_sorted_and_once(write: Write) -> None:
         method:
           - naive
           - replay: {buffer_size: [10, x]}
-          - replay: {buffer_size: 10, polcy: reservoir}
+          - replay: {buffer_size: 10, polcy: [reservoir, task-balanced]}
           - repaly
         colour: red
         """
