@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SPACE ?= quickstart
 
-.PHONY: sweep test lint format dist clean
+.PHONY: sweep test format dist clean help
 
 sweep: $(VENV)/.installed  ## run a search space, print its leaderboard
 	$(BIN)/engram run $(SPACE)
@@ -21,6 +21,9 @@ format: $(VENV)/.installed-test  ## mend what linters can mend
 
 dist: $(VENV)/.installed-test  ## wheel and source distribution
 	$(BIN)/python -m build
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 clean:  ## remove the environment and what tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
