@@ -6,7 +6,7 @@ import io
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pickle import UnpicklingError
@@ -106,12 +106,10 @@ def check_data_are_closed(subject: Subject) -> None:
             raise ContractBroken("data of an earlier task are read again") from error
         _require(not any(w.late for w in watched), "data of an earlier task are read again")
         for examples in (task.train, task.validation):
-            try:
+            with suppress(TaskClosed):
                 if examples is not None:
                     examples.gather(torch.zeros(1, dtype=torch.int64, device=subject.device))
                     raise ContractBroken(f"the data of task {task.index} can be read after learn()")
-            except TaskClosed:
-                pass
 
 
 def check_logits(subject: Subject) -> None:
