@@ -78,19 +78,26 @@ def to_markdown(table: pd.DataFrame) -> str:
     """Return the leaderboard as one Markdown table with the footnotes under it.
 
     The headers are the column names of the table; metrics and seconds have four decimals, and
-    ``-`` stands for what is not known.
+    ``-`` stands for what is not known. To stay readable the table has the bounds of the average
+    accuracy only, and no column that is empty throughout: the Parquet file has everything.
 
     Parameters
     ----------
     table : pandas.DataFrame
         From :func:`~orchestrator.leaderboard.table.build_leaderboard`.
     """
-    columns = list(table.columns)
+    columns = [column for column in table.columns if _in_markdown(table, column)]
     aligned = ["---:" if pd.api.types.is_numeric_dtype(table[c]) else "---" for c in columns]
     rows = [[_markdown_cell(c, row[c]) for c in columns] for row in table.to_dict("records")]
     lines = ["| " + " | ".join(cells) + " |" for cells in (columns, aligned, *rows)]
     notes = [f"- {note}" for note in footnotes(table)]
     return "\n".join(["# Leaderboard", "", *lines, "", *notes, ""])
+
+
+def _in_markdown(table: pd.DataFrame, column: str) -> bool:
+    if column.startswith("average_accuracy") or table.empty:
+        return True
+    return not column.endswith(("_low", "_high")) and bool(table[column].notna().any())
 
 
 def footnotes(table: pd.DataFrame) -> list[str]:

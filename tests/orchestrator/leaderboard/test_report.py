@@ -176,14 +176,16 @@ def test_markdown_is_one_table_with_the_columns_of_the_leaderboard(table: pd.Dat
     markdown = to_markdown(table)
     assert markdown.startswith("# Leaderboard\n\n| dataset | scenario | method | settings | rank ")
     back = parsed(markdown)
-    assert list(back.columns) == list(table.columns)
+    bounds = [c for c in table.columns if re.search("_(low|high)$", c)]
+    kept = ["average_accuracy_low", "average_accuracy_high"]
+    gone = {*(c for c in bounds if c not in kept), "forward_transfer"}  # nobody has that one here
+    assert list(back.columns) == [c for c in table.columns if c not in gone]
     assert len(back) == len(table)
     first = back.iloc[0]
     assert (first["method"], first["n"], first["rank"]) == ("latent-replay", "3", "1")
     assert first["average_accuracy"] == "0.9100"
     assert first["average_accuracy_low"] == f"{table['average_accuracy_low'][0]:.4f}"
     assert (first["bytes_kept"], first["samples_per_second"]) == ("123456", "5000.0")
-    assert first["forward_transfer"] == "-"
     assert back.set_index("method").loc["naive", "average_accuracy_high"] == "-"
     assert "\n- Intervals: 95 % Student-t interval over n seeds.\n" in markdown
 
