@@ -29,6 +29,8 @@ class Recorder(tune.Callback):
         Outcome of each trial that has ended, by id; ``infrastructure`` where its worker was lost.
     failure : UserError, optional
         Why nothing more can be recorded; it ends the sweep.
+    interrupted : bool
+        Set to end the sweep between two steps of Tune's loop, which take a tenth of a second.
     """
 
     store: ResultsStore
@@ -36,6 +38,12 @@ class Recorder(tune.Callback):
     tracker: Tracker | None = None
     outcomes: dict[str, str] = field(default_factory=dict)
     failure: UserError | None = None
+    interrupted: bool = False
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End the sweep if that was asked."""
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a trial was given to a worker, for the first time or again."""

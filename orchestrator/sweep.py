@@ -6,15 +6,17 @@ import json
 import logging
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -28,6 +30,9 @@ from orchestrator.tracking import Tracker
 from orchestrator.trial import Trial
 from orchestrator.trial_run import engram_version, identifying_columns
 
+if TYPE_CHECKING:
+    from orchestrator.recorder import Recorder
+
 #: How often a trial whose worker died is started again before it is left for the next sweep.
 _RETRIES = 2
 
@@ -36,7 +41,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder is the only writer
     "TUNE_GLOBAL_CHECKPOINT_S": "600",  # Tune's own state is not what a sweep resumes from
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep at once; what is recorded is safe
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # our own ends the sweep at once, and says how to go on
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -140,10 +145,10 @@ def _run_on_tune(
     import ray
     from ray import tune
 
-    from orchestrator.recorder import Recorder
+    from orchestrator import recorder as recording
     from orchestrator.trainable import ContinualTrainable, job
 
-    recorder = Recorder(store, progress, tracker)
+    recorder = recording.Recorder(store, progress, tracker)
     about = {"space": plan.space.name, "commit": git_commit()}
     jobs = [job(t, plan.environment, data_dir.resolve(), about) for t in pending]
     resources = plan.space.resources
@@ -166,7 +171,8 @@ def _run_on_tune(
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                 ),
             )
-            tuner.fit()
+            with _ctrl_c_asks(recorder):
+                tuner.fit()
     except tune.TuneError:
         if recorder.failure is not None:
             raise recorder.failure from None
@@ -175,6 +181,24 @@ def _run_on_tune(
         if started_here:
             ray.shutdown()
     return recorder.outcomes
+
+
+@contextmanager
+def _ctrl_c_asks(recorder: Recorder) -> Iterator[None]:
+    """Let the first Ctrl-C ask the recorder to end the sweep; within Ray it could get lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+
+    def ask(*_: object) -> None:
+        recorder.interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start_ray(resources: Resources) -> None:
