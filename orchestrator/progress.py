@@ -35,7 +35,6 @@ class Progress:
         self._running: set[str] = set()
         self._ended: Counter[str] = Counter()
         self._began = self._said = time.monotonic()
-        self._live: Live | None = None
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -44,11 +43,8 @@ class Progress:
         if not self.console.is_terminal:
             yield
             return
-        with Live(
-            get_renderable=lambda: Text(self.line()), console=self.console, transient=True
-        ) as self._live:
+        with Live(get_renderable=lambda: Text(self.line()), console=self.console, transient=True):
             yield
-        self._live = None
 
     def started(self, trial: str) -> None:
         """Note that a trial runs; when it runs again, from its first task."""

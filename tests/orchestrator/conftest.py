@@ -11,6 +11,8 @@ from textwrap import dedent
 
 import pytest
 
+from orchestrator.plan import Plan, make_plan
+
 #: A plug-in as a package brings it: each method fails in its own way, or tells what it sees.
 PLUGIN = '''
 """Methods that misbehave."""
@@ -150,3 +152,9 @@ class Engram:
 def engram() -> Engram:
     """Runs the command line: ``engram("plan", "quickstart", cwd=folder)``."""
     return Engram()
+
+
+@pytest.fixture
+def plan(write: Callable[..., Path], tmp_path: Path) -> Callable[[str], Plan]:
+    """Plans a search space given as text."""
+    return lambda text: make_plan(write(text), tmp_path / "data")
