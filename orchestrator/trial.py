@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from methods.core.config import flatten
+from methods.core.config import Config, flatten
 from methods.core.method import Method
 from methods.core.registry import method_class
 from orchestrator.data.stream_config import StreamConfig
@@ -49,8 +49,23 @@ class TrialConfig:
         }
 
     @classmethod
+    def of(
+        cls, stream: StreamConfig, method: type[Method], options: Method.Config, seed: int
+    ) -> TrialConfig:
+        """Make a configuration of a method's options, known by the name of their point."""
+        point = method.named_point(options)
+        if point is not method:
+            options = point.Config.model_validate(options.portable())
+        return cls(stream, point.name, options, seed)
+
+    @property
+    def portable(self) -> dict[str, Any]:
+        """:attr:`canonical` with the paths of files that the options name: for a worker."""
+        return self.canonical | {"options": self.options.portable()}
+
+    @classmethod
     def from_canonical(cls, values: dict[str, Any]) -> TrialConfig:
-        """Rebuild a configuration from :attr:`canonical`."""
+        """Rebuild a configuration from :attr:`canonical`, or from :attr:`portable`."""
         method = method_class(values["method"])
         return cls(
             StreamConfig.model_validate(values["stream"]),
@@ -61,15 +76,26 @@ class TrialConfig:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Options in which the method differs from its defaults, the training protocol left out."""
+        """Options in which the method differs from its defaults, the training protocol left out.
+
+        Of parts that have a name, such as a memory, those in which it differs from its own.
+        """
         # Not validated: what a validator fills in where nothing is given is worth showing.
-        default = flatten(self.cls.Config.model_construct().canonical())
-        given = {
-            key: value
-            for key, value in self.canonical["options"].items()
-            if key not in self.cls.protocol
-        }
-        return {k: v for k, v in flatten(given).items() if v != default.get(k)}
+        default = self.cls.Config.model_construct()
+        settings: dict[str, Any] = {}
+        for key, value in self.canonical["options"].items():
+            if key in self.cls.protocol or key in self.options.implied:
+                continue
+            part, usual = getattr(self.options, key), getattr(default, key)
+            if isinstance(part, Config) and isinstance(usual, Config) and "name" in value:
+                if type(part) is not type(usual):
+                    settings[key] = value["name"]
+                value, usual = value | {"name": None}, type(part)().canonical() | {"name": None}
+            else:
+                usual = default.canonical().get(key)
+            flat, usual = flatten({key: value}), flatten({key: usual})
+            settings |= {k: v for k, v in flat.items() if v != usual.get(k)}
+        return settings
 
     @property
     def settings_text(self) -> str:

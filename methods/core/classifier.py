@@ -10,6 +10,8 @@ import torch
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from methods.core.activations import Activations
+from methods.core.early_stopping import BestWeights
 from methods.core.log import Log
 from methods.core.method import Method
 from methods.core.rng import Rng
@@ -19,6 +21,8 @@ from methods.networks import Backbone, Mlp, NetworkConfig
 
 #: Optimiser steps between two looks at the loss: a look waits for the device.
 _LOOK_EVERY = 10
+#: Validation examples that go through the network at once.
+_EVALUATED_AT_ONCE = 1000
 
 
 class Network(nn.Module):
@@ -45,8 +49,12 @@ class Network(nn.Module):
 class Classifier(Method):
     """A network trained with cross-entropy on each task in turn; hooks for everything else.
 
-    Hooks, all optional: :meth:`before_task`, :meth:`training_examples`, :meth:`losses`,
-    :meth:`loss_terms`, :meth:`edit_gradients`, :meth:`after_step`, :meth:`after_task`.
+    Hooks, all optional: :meth:`before_task`, :meth:`training_examples`, :meth:`before_epoch`,
+    :meth:`losses`, :meth:`loss_terms`, :meth:`edit_gradients`, :meth:`after_step`,
+    :meth:`after_task`.
+
+    Batches enter the network behind its frozen blocks (:attr:`entry`): what those make of an image
+    is computed once a task.
 
     Class-incremental, the softmax runs over the classes seen so far; task-incremental, over the
     classes of the example's own task.
@@ -59,7 +67,7 @@ class Classifier(Method):
         """Network, optimiser, budget and freezing, which every classifier shares."""
 
         network: NetworkConfig = Field(default_factory=Mlp)
-        """The backbone: ``{name: mlp, widths: [400, 400]}`` or ``{name: cnn, …}``."""
+        """The backbone: ``{name: mlp, widths: [400, 400]}``, ``cnn``, or one of torchvision's."""
         optimizer: OptimizerConfig = Field(default_factory=Adam)
         """``{name: adam, lr: 0.001, …}`` or ``{name: sgd, …}``."""
         budget: Budget = Field(default_factory=lambda: Budget(iterations=500))
@@ -81,6 +89,11 @@ class Classifier(Method):
                 )
             return freeze_depth
 
+        @property
+        def needs_validation(self) -> bool:
+            """Early stopping does."""
+            return self.budget.early_stopping is not None
+
     config: Config
 
     def __init__(
@@ -93,6 +106,7 @@ class Classifier(Method):
         self.optimizer: torch.optim.Optimizer | None = None
         #: Tasks that fit() has been given so far, the one at hand included.
         self.tasks_seen = 0
+        self._activations: dict[tuple[int, int], Activations] = {}
         if config.freeze_from == "start":
             self.network.backbone.freeze(config.freeze_depth)
 
@@ -102,12 +116,18 @@ class Classifier(Method):
         """Prepare for a task, before its first step."""
 
     def training_examples(self, task: Task) -> Examples:
-        """Return what batches are drawn from: the task's own training data."""
+        """Return what batches are drawn from, as images: the task's own training data."""
         return task.train
 
+    def before_epoch(self, task: Task, epoch: int) -> None:
+        """Prepare for a pass over the task's data, counted from 0 within the task."""
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Run the network on a batch of :meth:`training_examples` and return its loss terms."""
-        return self.loss_terms(batch, self.network(batch.x))
+        """Run the network on a batch and return its loss terms.
+
+        The batch is one of :meth:`training_examples` carried to depth :attr:`entry`.
+        """
+        return self.loss_terms(batch, self.network(batch.x, self.entry))
 
     def loss_terms(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Return named scalars; training minimises their sum."""
@@ -136,14 +156,18 @@ class Classifier(Method):
         self.tasks_seen = task.index + 1
         self.before_task(task)
         optimizer = self._optimizer()
-        examples, budget = self.training_examples(task), self.config.budget
-        steps = budget.steps(len(task.train))
+        images, budget = self.training_examples(task), self.config.budget
+        examples = self.activations(images, self.entry)
+        steps, epoch = budget.steps(len(task.train)), budget.steps_per_epoch(len(task.train))
         order = self.rng.at(task.index).of("training").generator("order")
         # Who draws from more than the task gets as many steps as who draws from the task alone.
-        batches = budget.batches(len(examples), order, None if examples is task.train else steps)
+        batches = budget.batches(len(examples), order, None if images is task.train else steps)
+        stopping = budget.early_stopping and BestWeights(budget.early_stopping, self.network)
         seen = 0
         self.network.train()
         for step, index in enumerate(batches, start=1):
+            if (step - 1) % epoch == 0:
+                self.before_epoch(task, (step - 1) // epoch)
             batch = examples.gather(index.to(self.device, non_blocking=True))
             terms = self.losses(batch)
             values = list(terms.values())
@@ -157,9 +181,54 @@ class Classifier(Method):
             if step % _LOOK_EVERY == 0 or step == steps:
                 self._look(terms, step, task, log)
                 log.tick(seen, steps * budget.batch_size)
+            if stopping and step % epoch == 0:
+                accuracy = self._validation_accuracy(task)
+                log.scalar("validation_accuracy", accuracy, step)
+                if stopping.no_longer_rises(accuracy):
+                    break
+        if stopping:
+            stopping.restore()
         optimizer.zero_grad()
         if self.config.optimizer.reset == "task":
             self.optimizer = None
+
+    @property
+    def entry(self) -> int:
+        """Depth at which batches enter the network in training: behind the frozen blocks."""
+        return self.network.backbone.frozen
+
+    def activations(self, examples: Examples, depth: int) -> Examples:
+        """Return a task's images at a depth up to which the network is frozen.
+
+        One forward pass of each image for the length of a task, however often it is asked for.
+        """
+        if depth == 0:
+            return examples
+        key = id(examples), depth
+        if key not in self._activations:
+            self._activations[key] = Activations(
+                examples, self.network.backbone, depth, self.device
+            )
+        return self._activations[key]
+
+    @torch.no_grad()
+    def _validation_accuracy(self, task: Task) -> float:
+        if task.validation is None:
+            raise ValueError(
+                "early_stopping needs validation data: give the stream a share, validation: 0.1"
+            )
+        examples = self.activations(task.validation, self.entry)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.network.eval()
+        rows = torch.arange(len(examples), device=self.device)
+        for part in torch.split(rows, _EVALUATED_AT_ONCE):
+            batch = examples.gather(part)
+            assert batch.y is not None
+            logits = self.network(batch.x, self.entry)
+            logits = logits.masked_fill(~self.eligible(batch.task), -torch.inf)
+            correct += logits.argmax(1).eq(batch.y).sum()
+        self.network.train()
+        return int(correct) / len(examples)
 
     def _look(self, terms: dict[str, Tensor], step: int, task: Task, log: Log) -> None:
         for name, term in terms.items():
@@ -182,6 +251,7 @@ class Classifier(Method):
             self._freeze()
         self.network.eval()
         self.after_task(task, log)
+        self._activations.clear()
 
     def _freeze(self) -> None:
         if self.config.freeze_depth:

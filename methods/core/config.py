@@ -22,6 +22,13 @@ class Config(BaseModel):
         """Return all values, defaults included, as plain JSON types: equal configs, equal dicts."""
         return self.model_dump(mode="json")
 
+    def portable(self) -> dict[str, Any]:
+        """Return :meth:`canonical` with the paths of files, which it leaves out.
+
+        Files are known by their content; who rebuilds a configuration to use it needs the place.
+        """
+        return self.model_dump(mode="json", context={"paths": True})
+
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested dicts into one level with dotted keys: ``{"budget.iterations": 500}``."""

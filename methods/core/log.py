@@ -12,7 +12,11 @@ class Log(Protocol):
     """Receives what a method has to tell; a method never waits for it."""
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Report a number, such as a loss, at a step counted within the task."""
+        """Report a number, such as a loss, at a step counted within the task.
+
+        Directly within ``fit`` these are the optimiser's steps. What else is trained there counts
+        steps of its own, inside a :meth:`phase`.
+        """
         ...
 
     def phase(self, name: str) -> AbstractContextManager[None]:
@@ -24,7 +28,10 @@ class Log(Protocol):
         ...
 
     def tick(self, done: int, total: int) -> None:
-        """Report progress within the task, in examples trained on."""
+        """Report progress within the task, in examples trained on; after the step's numbers.
+
+        Whoever watches may call ``predict`` meanwhile, which changes nothing.
+        """
         ...
 
 

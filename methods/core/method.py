@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, final
 
 import torch
+from pydantic import field_validator
 from torch import Tensor
 
 from methods.core.accounting import reachable_bytes
@@ -46,8 +47,28 @@ class Method(ABC):
     class Config(BaseConfig):
         """Options that every method has."""
 
-        variant: Literal["corrected"] = "corrected"
+        #: Whether the method can also be run with the defects of its published code.
+        has_released_variant: ClassVar[bool] = False
+
+        variant: Literal["corrected", "as-released"] = "corrected"
         """``as-released`` reproduces a published system's defects, where a method offers it."""
+
+        @field_validator("variant")
+        @classmethod
+        def _offered(cls, variant: str) -> str:
+            if variant == "as-released" and not cls.has_released_variant:
+                raise ValueError("this method has no variant as-released; leave variant out")
+            return variant
+
+        @property
+        def needs_validation(self) -> bool:
+            """Whether tasks must come with validation data."""
+            return False
+
+        @property
+        def implied(self) -> frozenset[str]:
+            """Options whose values follow from others; labels leave them out."""
+            return frozenset()
 
     def __init__(
         self, config: Any, stream: StreamInfo, rng: Rng, device: torch.device | str = "cpu"
@@ -56,6 +77,15 @@ class Method(ABC):
         self.device = torch.device(device)
         #: Number of tasks learnt so far: while task t is being learnt it is t (first task: 0).
         self.tasks_learned = 0
+
+    @classmethod
+    def named_point(cls, config: Any) -> type[Method]:
+        """Return the class by whose name a configuration is known.
+
+        Where one class serves several published methods, each is a point of its options: however
+        a configuration was written, it has one name, and equal ones are one trial.
+        """
+        return cls
 
     @final
     def learn(self, task: Task, log: Log = SILENT) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.core.config import Config, by_name
+from methods.core.early_stopping import EarlyStopping
 
 
 class Diverged(RuntimeError):
@@ -35,6 +36,9 @@ class Budget(Config):
     """Passes over the task's training data."""
     batch_size: PositiveInt = 128
     """Examples of the task in each step."""
+    early_stopping: EarlyStopping | None = None
+    """``{patience: 1, min_delta: 0.003}`` ends a task before its budget is spent, once the accuracy
+    on validation data no longer rises; the stream's ``validation`` says how many there are."""
 
     @model_validator(mode="before")
     @classmethod
@@ -56,7 +60,11 @@ class Budget(Config):
         if self.iterations is not None:
             return self.iterations
         assert self.epochs is not None  # the validator saw to it
-        return self.epochs * -(-examples // self.batch_size)
+        return self.epochs * self.steps_per_epoch(examples)
+
+    def steps_per_epoch(self, examples: int) -> int:
+        """Return the number of optimiser steps in one pass over a task of so many examples."""
+        return -(-examples // self.batch_size)
 
     def batches(
         self, examples: int, generator: torch.Generator, steps: int | None = None

@@ -1,4 +1,4 @@
-"""Stored examples: a fair sample of everything seen, within a budget."""
+"""Stored examples: a selection of everything seen, within a budget."""
 
 from __future__ import annotations
 
@@ -7,33 +7,46 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from methods.core.config import Config
 from methods.core.log import SILENT, Log
 from methods.core.rng import Rng
 from methods.core.task import Batch, Examples
+from methods.memories.herding import herding_order
 from methods.memories.memory import Memory
+from methods.memories.reading import read, read_labels
+from methods.memories.shares import even_shares
 
-Policy = Literal["reservoir", "class-balanced", "task-balanced"]
+Policy = Literal["random", "reservoir", "class-balanced", "task-balanced", "herding"]
 
 #: Rows read at once while a task is absorbed.
 _CHUNK = 4096
+_STATE = ("x", "y", "task", "priority")
 
 
 class Buffer(Memory):
     """Keep at most ``size`` examples over all tasks together, or ``per_class`` of each class.
 
-    Every example draws a random priority when it arrives, and the buffer keeps the lowest ones:
-    overall (``reservoir``), or an equal share in each class or task. Within such a group the kept
-    examples are at any time a uniform sample, without replacement, of all that was ever seen of
-    it; shrinking a share keeps a subset. Equal in law to Vitter's reservoir (1985, algorithm R).
+    With ``reservoir``, ``class-balanced`` and ``task-balanced`` every example draws a random
+    priority when it arrives, and the buffer keeps the lowest ones: overall, or an equal share in
+    each class or task. Within such a group the kept examples are at any time a uniform sample,
+    without replacement, of all that was ever seen of it; shrinking a share keeps a subset. Equal in
+    law to Vitter's reservoir (1985, algorithm R).
+
+    With ``herding`` the priority is the place in the order of :func:`herding_order` within the
+    class and task; those groups have equal shares (Rebuffi et al. 2017, Algorithms 4 and 5).
+
+    With ``random`` min(⌊size / t⌋, N) random ones of the N examples of the t-th task overwrite as
+    many random ones, once the buffer is full: the way of latent replay (Pellegrini et al. 2020,
+    Algorithm 1). Tasks of equal size then have equal shares on average.
 
     Parameters
     ----------
     size : int, optional
         Budget over all past tasks together. Neither this nor ``per_class``: no limit.
     per_class : int, optional
-        Budget of each class, instead of ``size``.
+        Budget of each class, instead of ``size``. The policy then is ``class-balanced``, or
+        ``herding``, where the tasks of a class divide its budget evenly.
     policy : str
-        ``reservoir``, ``class-balanced`` or ``task-balanced``.
     device : torch.device
         Where the examples are stored.
     """
@@ -47,8 +60,12 @@ class Buffer(Memory):
     ) -> None:
         if size is not None and per_class is not None:
             raise ValueError("give size or per_class, not both")
+        if per_class is not None and policy == "random":
+            raise ValueError("the policy random has no budget of each class: give size")
         self.size, self.per_class = size, per_class
-        self.policy: Policy = policy if per_class is None else "class-balanced"
+        herding = policy == "herding"
+        self.policy: Policy = policy if per_class is None or herding else "class-balanced"
+        self.wants_features = herding
         self.device = torch.device(device)
         self.x = torch.empty(0, dtype=torch.uint8, device=self.device)
         self.y = torch.empty(0, dtype=torch.int16, device=self.device)
@@ -58,15 +75,50 @@ class Buffer(Memory):
     def __len__(self) -> int:
         return len(self.priority)
 
-    def absorb(self, new: Examples, task: int, rng: Rng, log: Log = SILENT) -> None:
-        """Take in a whole task."""
-        generator = rng.generator("priorities")
-        for start in range(0, len(new), _CHUNK):
-            rows = torch.arange(start, min(start + _CHUNK, len(new)), device=self.device)
-            self.add(new.gather(rows), task, generator)
+    # Filling -------------------------------------------------------------------------------------
+
+    def absorb(
+        self,
+        new: Examples,
+        task: int,
+        rng: Rng,
+        log: Log = SILENT,
+        *,
+        features: Tensor | None = None,
+    ) -> None:
+        """Take in a whole task.
+
+        Raises
+        ------
+        ValueError
+            With ``herding``, if ``features`` are missing or not one row an example.
+        """
+        match self.policy:
+            case "random":
+                self._overwrite(new, task, rng.generator("slots"))
+            case "herding":
+                if features is None or len(features) != len(new):
+                    raise ValueError("herding needs features, one row for each example")
+                self._herd(new, task, features)
+            case _:
+                generator = rng.generator("priorities")
+                for start in range(0, len(new), _CHUNK):
+                    stop = min(start + _CHUNK, len(new))
+                    rows = torch.arange(start, stop, device=self.device)
+                    self.add(new.gather(rows), task, generator)
 
     def add(self, batch: Batch, task: int, generator: torch.Generator) -> None:
-        """Take in a batch, as when learning online; the budget holds after every call."""
+        """Take in a batch, as when learning online; the budget holds after every call.
+
+        Raises
+        ------
+        ValueError
+            If the policy selects from whole tasks: ``random`` and ``herding``.
+        """
+        if self.policy in ("random", "herding"):
+            raise ValueError(
+                f"the policy {self.policy} selects from a whole task: use absorb, or another policy"
+            )
         assert batch.y is not None
         n = len(batch.x)
         priority = torch.rand(n, generator=generator).to(self.device)
@@ -78,26 +130,32 @@ class Buffer(Memory):
             torch.cat([self.task, tasks]),
         )
         old, fresh = keep[: len(self)], keep[len(self) :]
-        x = self.x if len(self) else batch.x[:0]
-        self.x = torch.cat([x[old], batch.x[fresh]])
-        self.y = torch.cat([self.y[old], y[fresh]])
-        self.task = torch.cat([self.task[old], tasks[fresh]])
-        self.priority = torch.cat([self.priority[old], priority[fresh]])
+        self.keep(old)
+        self._append(batch.x[fresh], y[fresh], tasks[fresh], priority[fresh])
+
+    def put(self, batch: Batch) -> None:
+        """Add items with their tasks, whatever the budget and the policy."""
+        assert batch.y is not None
+        assert batch.task is not None
+        y, task = batch.y.to(torch.int16), batch.task.to(torch.int16)
+        self._append(batch.x, y, task, torch.zeros(len(y), device=self.device))
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all examples but some: bool ``[len(self)]``, or int64 row numbers."""
+        for name in _STATE:
+            setattr(self, name, getattr(self, name)[rows])
+
+    def _append(self, x: Tensor, y: Tensor, task: Tensor, priority: Tensor) -> None:
+        self.x = torch.cat([self.x if len(self) else x[:0], x])
+        self.y = torch.cat([self.y, y])
+        self.task = torch.cat([self.task, task])
+        self.priority = torch.cat([self.priority, priority])
 
     def _kept(self, priority: Tensor, y: Tensor, task: Tensor) -> Tensor:
         """Which of the candidates stay: bool ``[n]``."""
         if self.size is None and self.per_class is None:
             return torch.ones_like(priority, dtype=torch.bool)
-        if self.policy == "reservoir":
-            group = torch.zeros_like(y, dtype=torch.int64)
-        else:
-            group = (y if self.policy == "class-balanced" else task).long()
-        _, group, available = torch.unique(group, return_inverse=True, return_counts=True)
-        if self.per_class is not None:
-            share = available.clamp(max=self.per_class)
-        else:
-            assert self.size is not None
-            share = even_shares(available, self.size)
+        group, available, share = self._shares(y, task)
         # Rank of each candidate within its group, by priority.
         order = priority.argsort()
         order = order[group[order].argsort(stable=True)]
@@ -106,6 +164,65 @@ class Buffer(Memory):
         rank[order] = torch.arange(len(order), device=order.device) - start[group[order]]
         kept: Tensor = rank < share[group]
         return kept
+
+    def _shares(self, y: Tensor, task: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the group of each candidate ``[n]``, and each group's size and share ``[G]``."""
+        match self.policy:
+            case "reservoir":
+                key = torch.zeros_like(y, dtype=torch.int64)
+            case "class-balanced":
+                key = y.long()
+            case "task-balanced":
+                key = task.long()
+            case _:
+                key = task.long() << 16 | y.long()
+        keys, group, available = torch.unique(key, return_inverse=True, return_counts=True)
+        if self.size is not None:
+            return group, available, even_shares(available, self.size)
+        if self.per_class is None:
+            return group, available, available
+        if self.policy == "class-balanced":
+            return group, available, available.clamp(max=self.per_class)
+        share, classes = torch.empty_like(available), keys & 0xFFFF
+        for label in torch.unique(classes):
+            of_class = classes == label
+            share[of_class] = even_shares(available[of_class], self.per_class)
+        return group, available, share
+
+    def _herd(self, new: Examples, task: int, features: Tensor) -> None:
+        y = read_labels(new, self.device).to(torch.int16)
+        tasks = torch.full_like(y, task)
+        group, _, shares = self._shares(torch.cat([self.y, y]), torch.cat([self.task, tasks]))
+        old, fresh = group[: len(self)], group[len(self) :]
+        self.keep(self.priority < shares[old])
+        chosen, places = [], []
+        for one in torch.unique(fresh):
+            rows = (fresh == one).nonzero().squeeze(1)
+            order = herding_order(features[rows], int(shares[one]))
+            chosen.append(rows[order])
+            places.append(torch.arange(len(order), dtype=torch.float32, device=self.device))
+        if not chosen:
+            return
+        rows = torch.cat(chosen)
+        self._append(read(new, rows)[0], y[rows], tasks[rows], torch.cat(places))
+
+    def _overwrite(self, new: Examples, task: int, generator: torch.Generator) -> None:
+        n = len(new)
+        n = n if self.size is None else min(self.size // (task + 1), n)
+        if not n:
+            return
+        free = n if self.size is None else self.size - len(self)
+        rows = torch.randperm(len(new), generator=generator)[:n].to(self.device)
+        slots = torch.randperm(len(self), generator=generator)[: max(n - free, 0)].to(self.device)
+        x, labels = read(new, rows)
+        y = labels.to(torch.int16)
+        tasks = torch.full_like(y, task)
+        k = len(slots)
+        if k:
+            self.x[slots], self.y[slots], self.task[slots] = x[:k], y[:k], tasks[:k]
+        self._append(x[k:], y[k:], tasks[k:], torch.zeros(n - k, device=self.device))
+
+    # Reading -------------------------------------------------------------------------------------
 
     def sample(
         self,
@@ -137,45 +254,44 @@ class Buffer(Memory):
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of everything stored."""
-        return {name: getattr(self, name).clone() for name in ("x", "y", "task", "priority")}
+        return {name: getattr(self, name).clone() for name in _STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore everything stored."""
-        for name in ("x", "y", "task", "priority"):
+        for name in _STATE:
             setattr(self, name, state[name].to(self.device, copy=True))
 
 
-def even_shares(available: Tensor, total: int) -> Tensor:
-    """Divide a budget among groups as evenly as their sizes allow.
+class BufferConfig(Config):
+    """Stored items."""
 
-    What a small group cannot use goes to the larger ones; what does not divide goes to the first.
+    name: Literal["buffer"] = "buffer"
+    policy: Policy = "class-balanced"
+    """Which items stay: ``random`` (a new task's overwrite random ones), ``reservoir``,
+    ``class-balanced``, ``task-balanced``, or ``herding`` (the nearest to the class mean)."""
 
-    Parameters
-    ----------
-    available : Tensor
-        int64 ``[G]``, members of each group.
-    total : int
-        The budget.
+    @property
+    def stores(self) -> bool:
+        """Whether a budget of stored items has a meaning."""
+        return True
 
-    Returns
-    -------
-    Tensor
-        int64 ``[G]``, at most ``available``, adding up to ``min(total, available.sum())``.
+    def build(
+        self,
+        size: int | None,
+        per_class: int | None,
+        device: torch.device | str,
+        *,
+        as_released: bool = False,  # nothing here differs from a published code
+    ) -> Buffer:
+        """Make an empty buffer.
 
-    Examples
-    --------
-    >>> even_shares(torch.tensor([2, 50, 50]), 11).tolist()
-    [2, 5, 4]
-    """
-    shares = torch.zeros_like(available)
-    left = min(total, int(available.sum()))
-    while left:
-        open_groups = (shares < available).nonzero().squeeze(1)
-        each = left // len(open_groups)
-        if each == 0:
-            shares[open_groups[:left]] += 1
-            break
-        given = (available - shares)[open_groups].clamp(max=each)
-        shares[open_groups] += given
-        left -= int(given.sum())
-    return shares
+        Raises
+        ------
+        ValueError
+            If both budgets are given, or ``per_class`` to a policy that is not one of classes.
+        """
+        if per_class is not None and self.policy not in ("class-balanced", "herding"):
+            raise ValueError(
+                f"per_class is a class-balanced budget, which the policy {self.policy} is not"
+            )
+        return Buffer(size, per_class, self.policy, device)

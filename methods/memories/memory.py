@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from methods.core.log import SILENT, Log
 from methods.core.rng import Rng
 from methods.core.task import Batch, Examples
 
+#: When a memory may renew what it holds: at the start of a task, or of an epoch.
+Moment = Literal["task", "epoch"]
+
 
 class Memory(ABC):
-    """Stored examples or a generator; either way, something to rehearse from."""
+    """Stored examples or a generator; either way, something to rehearse from.
+
+    Attributes
+    ----------
+    wants_features : bool
+        Whether :meth:`absorb` has to be given the network's last activations.
+    """
+
+    wants_features: bool = False
 
     @abstractmethod
-    def absorb(self, new: Examples, task: int, rng: Rng, log: Log = SILENT) -> None:
+    def absorb(
+        self,
+        new: Examples,
+        task: int,
+        rng: Rng,
+        log: Log = SILENT,
+        *,
+        features: Tensor | None = None,
+    ) -> None:
         """Take in a task that has just been learnt.
 
         Parameters
@@ -27,6 +47,20 @@ class Memory(ABC):
             The task's index.
         rng : Rng
             Source of this task's draws.
+        features : Tensor, optional
+            float ``[N, F]``, the network's last activations of each item of ``new``; given only
+            where the memory :attr:`wants_features`.
+        """
+
+    def refresh(self, moment: Moment, rng: Rng) -> None:  # noqa: B027 - a hook
+        """Renew what is held, at the start of each task but the first, and of each epoch.
+
+        Parameters
+        ----------
+        moment : str
+            ``task`` or ``epoch``.
+        rng : Rng
+            Source of the draws, specific to the task, or to the task and the epoch.
         """
 
     @abstractmethod
@@ -50,7 +84,7 @@ class Memory(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the number of stored items; 0 means that there is nothing to replay yet."""
+        """Return how many items it stands for; 0 means that there is nothing to replay yet."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

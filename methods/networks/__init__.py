@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from methods.core.config import by_name
+from methods.networks.alexnet import AlexNet
 from methods.networks.backbone import Backbone
 from methods.networks.cnn import Cnn
 from methods.networks.mlp import Mlp
+from methods.networks.mobilenet import MobileNetV2
+from methods.networks.resnet import ResNet18
+from methods.networks.weights import MissingWeights, Weights
 
-#: Any network, told apart by its ``name``; a bare name stands for that network's defaults.
-NetworkConfig = Annotated[Mlp | Cnn, Field(discriminator="name"), BeforeValidator(by_name)]
+#: Published networks that are points of another: the name stands for these options, and the
+#: configuration is the same as if they were written out.
+PRESETS: dict[str, dict[str, Any]] = {
+    "alexnet-glr": {"name": "alexnet", "pool": 3, "hidden": [512, 128], "image_size": 244},
+}
 
-__all__ = ["Backbone", "Cnn", "Mlp", "NetworkConfig"]
+
+def by_preset(value: Any) -> Any:
+    """Let a bare name stand for a network's defaults, and a preset's name for its options."""
+    value = by_name(value)
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in PRESETS:
+        return value
+    return PRESETS[name] | {key: given for key, given in value.items() if key != "name"}
+
+
+#: Any network, told apart by its ``name``.
+NetworkConfig = Annotated[
+    Mlp | Cnn | AlexNet | ResNet18 | MobileNetV2,
+    Field(discriminator="name"),
+    BeforeValidator(by_preset),
+]
+
+__all__ = [
+    "PRESETS",
+    "AlexNet",
+    "Backbone",
+    "Cnn",
+    "MissingWeights",
+    "Mlp",
+    "MobileNetV2",
+    "NetworkConfig",
+    "ResNet18",
+    "Weights",
+]

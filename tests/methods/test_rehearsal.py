@@ -167,7 +167,7 @@ def test_the_budget_reaches_the_buffer(budget: dict[str, int], stored: int) -> N
 
 
 def test_policy_reaches_the_buffer() -> None:
-    method = learnt(buffer_size=9, policy="task-balanced")
+    method = learnt(buffer_size=9, memory={"name": "buffer", "policy": "task-balanced"})
     assert method.memory.task.bincount().tolist() == [3, 3, 3]
 
 
@@ -192,8 +192,11 @@ def test_default_budget() -> None:
         ({"buffer_size": 5, "per_class": 2}, "buffer_size or per_class, not both"),
         ({"buffer_size": 0}, "greater than 0"),
         ({"per_class": 0}, "greater than 0"),
-        ({"per_class": 2, "policy": "reservoir"}, "leave policy out"),
-        ({"policy": "newest"}, "policy"),
+        (
+            {"per_class": 2, "memory": {"name": "buffer", "policy": "reservoir"}},
+            "leave the policy out",
+        ),
+        ({"memory": {"name": "buffer", "policy": "newest"}}, "policy"),
         ({"replay_batch": 0}, "greater than 0"),
         ({"replay_loss": 0.0}, "replay_loss"),
         ({"replay_loss": 1.0}, "replay_loss"),
