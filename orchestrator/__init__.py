@@ -3,6 +3,7 @@
 >>> import orchestrator as engram
 >>> sweep = engram.run("quickstart")
 >>> engram.read_results("results")
+>>> method = engram.load("3f2a")
 """
 
 from __future__ import annotations
@@ -10,9 +11,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import Sweep, read_leaderboard, read_results, run
+    from orchestrator.api import (
+        Sweep,
+        load,
+        read_curves,
+        read_leaderboard,
+        read_report,
+        read_results,
+        run,
+    )
 
-__all__ = ["Sweep", "read_leaderboard", "read_results", "run"]
+__all__ = [
+    "Sweep",
+    "load",
+    "read_curves",
+    "read_leaderboard",
+    "read_report",
+    "read_results",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,10 @@ data_app = typer.Typer(no_args_is_help=True, help="Look after the data that task
 app.add_typer(data_app, name="data")
 
 Space = Annotated[str, typer.Argument(help="A search space: a file, or a packaged name.")]
+Budget = Annotated[
+    str | None,
+    typer.Option("--budget", help="A named budget of the search space, such as small."),
+]
 Results = Annotated[
     Path, typer.Option("--results", envvar="ENGRAM_RESULTS", help="Folder of results.")
 ]
@@ -45,6 +49,7 @@ class Format(StrEnum):
     TERMINAL = "terminal"
     MD = "md"
     PARQUET = "parquet"
+    HTML = "html"
 
 
 class Kind(StrEnum):
@@ -59,6 +64,7 @@ class Kind(StrEnum):
 @app.command(epilog="Example: engram plan quickstart")
 def plan(
     space: Space,
+    budget: Budget = None,
     results: Results = _RESULTS,
     data: Data = _DATA,
     every: Annotated[bool, typer.Option("--all", help="List every trial of a long plan.")] = False,
@@ -68,7 +74,7 @@ def plan(
     from orchestrator.plan import make_plan
     from orchestrator.results import ResultsStore
 
-    made = make_plan(space, data)
+    made = make_plan(space, data, budget)
     outcomes = ResultsStore(results).outcomes([trial.id for trial in made.trials])
     print_plan(made, outcomes, _console(), every)
 
@@ -76,11 +82,15 @@ def plan(
 @app.command(epilog="Example: engram run quickstart --results results")
 def run(
     space: Space,
+    budget: Budget = None,
     results: Results = _RESULTS,
     data: Data = _DATA,
     mlflow: Annotated[bool, typer.Option(help="Record in MLflow too.")] = True,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run trials again whose method raised an error.")
+    ] = False,
+    keep_model: Annotated[
+        bool, typer.Option("--keep-model", help="Keep the trained methods, for engram.load().")
     ] = False,
 ) -> None:
     """Run what is pending of a search space, record it and print its leaderboard.
@@ -91,7 +101,16 @@ def run(
     from orchestrator.listing import print_sweep
 
     console = _console()
-    sweep = api.run(space, results=results, data=data, mlflow=mlflow, retry=retry, console=console)
+    sweep = api.run(
+        space,
+        budget=budget,
+        results=results,
+        data=data,
+        mlflow=mlflow,
+        retry=retry,
+        keep_model=keep_model,
+        console=console,
+    )
     print_sweep(sweep, results, mlflow, console)
     if sweep.outcome.pending or "error" in sweep.outcome.outcomes.values():
         raise typer.Exit(1)
@@ -102,6 +121,7 @@ def leaderboard(
     space: Annotated[
         str | None, typer.Argument(help="Name or file of one sweep; all of them by default.")
     ] = None,
+    budget: Budget = None,
     results: Results = _RESULTS,
     form: Annotated[Format, typer.Option("--format", help="Form of the table.")] = Format.TERMINAL,
     output: Annotated[
@@ -113,12 +133,19 @@ def leaderboard(
 ) -> None:
     """Pool the trials of a results folder over their seeds, with intervals, and rank them."""
     from orchestrator import api
-    from orchestrator.listing import write_leaderboard
+    from orchestrator.listing import write_leaderboard, write_report
     from orchestrator.search_space import sweep_name
 
     if not results.is_dir():
         raise UserError(f"{results}: holds no results; run a search space first: engram run SPACE")
-    name = sweep_name(space) if space else None
+    if budget is not None and not space:
+        raise UserError("--budget needs its search space: engram leaderboard SPACE --budget NAME")
+    name = sweep_name(space, budget) if space else None
+    if form is Format.HTML:
+        page = api.read_report(results, name, everything=every)
+        where = results / "leaderboards" / (name or "") / "leaderboard.html"
+        write_report(page, output or where, _console())
+        return
     table = api.read_leaderboard(results, name, everything=every)
     write_leaderboard(table, form.value, output, _console())
 
@@ -140,12 +167,22 @@ def list_(
     kind: Annotated[
         Kind | None, typer.Argument(help="What to list; all but trials by default.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A search space, to read all that it says of itself.")
+    ] = None,
     results: Results = _RESULTS,
     data: Data = _DATA,
 ) -> None:
     """List methods, datasets, search spaces, or recorded trials."""
     from orchestrator.listing import print_lists
 
+    if name is not None:
+        if kind is not Kind.SEARCH_SPACES:
+            raise UserError(f"{name}: only search spaces are told of one by one")
+        from orchestrator.space_view import print_space
+
+        print_space(name, data, _console())
+        return
     kinds = [kind.value] if kind else [Kind.METHODS.value, "datasets", "search-spaces"]
     print_lists(kinds, results, data, _console())
 
@@ -170,11 +207,34 @@ def prepare(
     from orchestrator.data import prepare as prepare_source
 
     dataset = prepare_source(source, data, local)
-    _console().print(
-        f"{source} is ready: {len(dataset.train_x):,} training and {len(dataset.test_x):,} test "
-        f"images of {' × '.join(map(str, dataset.shape))}, {dataset.classes} classes",
-        highlight=False,
-    )
+    _console().print(_ready(source, dataset), highlight=False)
+
+
+@data_app.command("add", epilog="Example: engram data add flowers --from flowers --size 64 64")
+def data_add(
+    name: Annotated[str, typer.Argument(help="A name for your data; small letters and digits.")],
+    local: Annotated[
+        Path,
+        typer.Option(
+            "--from",
+            help="An .npz file, or a folder of Parquet files or of images: see docs/data.md.",
+        ),
+    ],
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Height and width to resize images to.", metavar="HEIGHT WIDTH"),
+    ] = None,
+    data: Data = _DATA,
+) -> None:
+    """Convert images of your own for all trials: split-NAME and the like are then datasets."""
+    from orchestrator.data import add_source, open_source
+
+    add_source(name, data, local, size)
+    dataset = open_source(name, data)
+    names = f"split-{name}, permuted-{name} or rotated-{name}"
+    console = _console()
+    console.print(_ready(name, dataset), highlight=False)
+    console.print(f"Use it in a search space: dataset: {names}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: engram ui quickstart --port 5000")
@@ -189,6 +249,13 @@ def ui(
     from orchestrator.ui import serve
 
     serve(space, port, _console())
+
+
+def _ready(name: str, dataset: Any) -> str:
+    return (
+        f"{name} is ready: {len(dataset.train_x):,} training and {len(dataset.test_x):,} test "
+        f"images of {' × '.join(map(str, dataset.shape))}, {dataset.classes} classes"
+    )
 
 
 def _console() -> Console:

@@ -1,4 +1,4 @@
-"""Pictures and tables of one trial: its accuracy matrix."""
+"""Pictures and tables of one trial: its accuracy matrix and its confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from collections.abc import Sequence
 #: Rows 0..T of accuracies on tasks 1..T; NaN or None where a task was not tested.
 Matrix = Sequence[Sequence[float | None]]
 
+#: A number of test images for each true class (rows) and each class named (columns).
+Counts = Sequence[Sequence[int]]
+
 _CELL, _LEFT, _TOP = 56, 120, 64
+#: Up to so many classes a confusion matrix has its numbers.
+_MOST_NUMBERS = 20
 
 
 def _known(value: float | None) -> bool:
@@ -70,18 +75,62 @@ def accuracy_heatmap(matrix: Matrix) -> str:
         )
         for j, value in enumerate(row):
             if value is not None and not math.isnan(value):
-                parts.append(_cell(_LEFT + j * _CELL, y, value))
+                parts.append(_cell(_LEFT + j * _CELL, y, value, f"{value:.3f}"))
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _cell(x: float, y: float, value: float) -> str:
+def confusion_csv(confusion: Counts) -> str:
+    """Return a confusion matrix as CSV, a row per true class, a column per class named."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["class", *range(len(confusion))])
+    writer.writerows([k, *row] for k, row in enumerate(confusion))
+    return out.getvalue()
+
+
+def confusion_heatmap(confusion: Counts) -> str:
+    """Return a confusion matrix as an SVG picture: darker is a larger share of the true class.
+
+    Each cell has its count, where there are few enough classes for numbers to be read.
+    """
+    classes = len(confusion)
+    size = _CELL if classes <= _MOST_NUMBERS else max(4, _CELL * _MOST_NUMBERS // classes)
+    height = _TOP + classes * size + 16
+    width = _LEFT + max(classes * size, 200) + 16  # the title has room
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="13" role="img" aria-label="confusion matrix">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{_LEFT}" y="22" font-size="15">test images taken for class</text>',
+    ]
+    for k, row in enumerate(confusion):
+        total, at = sum(row), (k + 0.5) * size
+        if k % -(-16 // size) == 0:  # a label where there is room for one
+            parts.append(f'<text x="{_LEFT + at}" y="{_TOP - 10}" text-anchor="middle">{k}</text>')
+            name = f"class {k}"
+            parts.append(
+                f'<text x="{_LEFT - 10}" y="{_TOP + at + 5}" text-anchor="end">{name}</text>'
+            )
+        for j, count in enumerate(row):
+            if count:
+                text = str(count) if size == _CELL else ""
+                parts.append(_cell(_LEFT + j * size, _TOP + k * size, count / total, text, size))
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _cell(x: float, y: float, value: float, text: str, size: int = _CELL) -> str:
     share = min(1.0, max(0.0, value))
     # From near white to a deep blue; both ends keep enough contrast with the number.
     red, green, blue = (round(a + (b - a) * share) for a, b in ((247, 8), (251, 69), (255, 148)))
     ink = "white" if share > 0.55 else "black"
-    return (
-        f'<rect x="{x}" y="{y}" width="{_CELL - 2}" height="{_CELL - 2}" rx="3" '
+    gap, corner = (2, 3) if size == _CELL else (1, 0)
+    cell = (
+        f'<rect x="{x}" y="{y}" width="{size - gap}" height="{size - gap}" rx="{corner}" '
         f'fill="rgb({red},{green},{blue})"/>'
-        f'<text x="{x + _CELL / 2 - 1}" y="{y + _CELL / 2 + 4}" text-anchor="middle" '
-        f'fill="{ink}">{value:.3f}</text>'
+    )
+    if not text:
+        return cell
+    return (
+        f'{cell}<text x="{x + size / 2 - 1}" y="{y + size / 2 + 4}" text-anchor="middle" '
+        f'fill="{ink}">{text}</text>'
     )

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from methods.core.method import Method
+from orchestrator.axes import Axis
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.problems import Problems
-from orchestrator.search_space import Axis, MethodEntry, SearchSpace
-from orchestrator.yaml_file import Place
+from orchestrator.search_space import MethodEntry, SearchSpace
+from orchestrator.yaml_file import Place, enclosing
 
 
 class StreamPoint(NamedTuple):
@@ -50,7 +51,7 @@ def stream_points(space: SearchSpace, problems: Problems) -> list[StreamPoint]:
         else:
             points[key] = stream, places
     for axis in space.stream:
-        if used and axis.option not in used:
+        if used and axis.option not in used and axis.key not in space.inherited:
             problems.add((axis.key,), "none of the datasets here has this option")
     return [StreamPoint(stream, places, times[key]) for key, (stream, places) in points.items()]
 
@@ -68,6 +69,16 @@ def method_points(
         except ValidationError as error:
             problems.add_validation(error, entry.cls.Config, places, entry.place)
     return points
+
+
+def check_other_budgets(space: SearchSpace, problems: Problems) -> None:
+    """Note what is wrong with values that the file has under its other budgets."""
+    for other in space.others:
+        found = Problems(other.file, note=other.variant)
+        stream_points(other, found)
+        for entry in other.methods:
+            method_points(other, entry, found)
+        problems.include(found)
 
 
 def full_size(space: SearchSpace, entry: MethodEntry) -> int:
@@ -99,12 +110,7 @@ def collapsed_axes(space: SearchSpace) -> Iterator[str]:
 def _not_overridden(shared: Sequence[Axis], entry: MethodEntry) -> list[Axis]:
     """Return the shared axes but for those that an entry sets, or whose whole option it sets."""
     own = {axis.key for axis in entry.axes}
-    return [axis for axis in shared if not own.intersection(_enclosing(axis.key))]
-
-
-def _enclosing(key: str) -> Iterator[str]:
-    """Yield ``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``."""
-    return itertools.accumulate(key.split("."), "{}.{}".format)
+    return [axis for axis in shared if not own.intersection(enclosing(axis.key))]
 
 
 def _default_names(model: type[Method.Config]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.checkpoints import Checkpoints
 from orchestrator.errors import UserError
 from orchestrator.results import ResultsStore
 from orchestrator.setups import told_apart
@@ -94,11 +95,27 @@ def print_sweep(sweep: Sweep, results: Path, mlflow: bool, console: Console) -> 
     if outcome.pending:
         _say(console, "The same command goes on with what is missing.")
     _say(console, "Leaderboard saved: " + ", ".join(map(str, sweep.files)))
+    if plan.space.keep.model:
+        _say_what_is_kept(outcome.outcomes, results, console)
     if outcome.tracking_failure:
         _say(console, f"MLflow is incomplete ({outcome.tracking_failure}); the results are not.")
         _say(console, "The same command writes what is missing there.")
     elif mlflow:
         _say(console, f"Compare the runs in MLflow: {_this_command()} ui {plan.space.name}")
+
+
+def _say_what_is_kept(outcomes: Mapping[str, str], results: Path, console: Console) -> None:
+    kept = Checkpoints(results)
+    finished = [trial for trial, outcome in outcomes.items() if outcome == "finished"]
+    without = [trial for trial in finished if not kept.model(trial).is_file()]
+    if len(without) < len(finished):
+        _say(console, f"Trained methods kept: {kept.model('ID')}; in Python: engram.load(ID)")
+    if without:
+        _say(
+            console,
+            f"Finished trials that were done before, without a model: {len(without)}; to run one "
+            f"again, delete its record: {results / 'trials' / min(without)}.arrow",
+        )
 
 
 def _this_command() -> str:
@@ -137,6 +154,14 @@ def write_leaderboard(
     _say(console, f"{output}: {len(table)} rows")
 
 
+def write_report(page: str, output: Path, console: Console) -> None:
+    """Write a leaderboard's HTML page, and say where it is."""
+    from orchestrator.leaderboard import write_text
+
+    _writable(output, lambda: write_text(page, output))
+    _say(console, f"{output}: open it in a browser; it needs no network")
+
+
 def _writable(path: Path, write: Any) -> None:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file")
@@ -156,7 +181,9 @@ def print_lists(kinds: Iterable[str], results: Path, data: Path, console: Consol
             case "datasets":
                 print_sources(data, console)
             case "search-spaces":
-                console.print(_spaces())
+                from orchestrator.space_view import spaces_table
+
+                console.print(spaces_table())
             case "trials":
                 console.print(_trials(ResultsStore(results)))
 
@@ -169,16 +196,6 @@ def _methods() -> Table:
         cls = method_class(name)
         summary = (cls.__doc__ or "").strip().splitlines()[0]
         _row(table, name, summary, ", ".join(sorted(cls.axes - cls.protocol)), cls.paper)
-    return table
-
-
-def _spaces() -> Table:
-    from orchestrator.search_space import packaged_spaces
-    from orchestrator.yaml_file import YamlFile
-
-    table = _table("search space", "what it shows")
-    for name, path in packaged_spaces().items():
-        _row(table, name, YamlFile.read(path).value.get("description", "").strip())
     return table
 
 
@@ -199,16 +216,18 @@ def _trials(store: ResultsStore) -> Table:
 def print_sources(data: Path, console: Console) -> None:
     """Print sources of data and whether each is ready."""
     from orchestrator.data import list_sources
-    from orchestrator.data.stream_config import KINDS
+    from orchestrator.data.stream_names import name_forms
 
     table = _table("source", "what it is", "images", "classes", "state")
-    for row in list_sources(data):
-        state = row.state if row.command is None else f"{row.state}: {row.command}"
+    rows = list_sources(data)
+    for row in rows:
         shape = " × ".join(map(str, row.shape))
-        _row(table, row.name, row.title, shape, str(row.classes), state)
+        _row(table, row.name, row.title, shape, str(row.classes), row.state)
     console.print(table)
-    kinds = ", ".join(f"{kind}-SOURCE" for kind in KINDS)
-    _say(console, f"Datasets are streams made of a source: {kinds}; such as split-digits")
+    for row in rows:  # below the table, where a narrow column does not cut the command
+        if row.command is not None:
+            _say(console, f"{row.state}: {row.command}")
+    _say(console, f"Datasets are streams made of sources: {name_forms()}; such as split-digits")
 
 
 def _table(*columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""What a trial achieved, as pure functions of its accuracy matrix.
+"""What a trial achieved, as pure functions of its accuracy matrix and its confusion matrix.
 
 The accuracy matrix ``R`` has T+1 rows and T columns. With tasks counted from 1, ``R[i, j]`` is the
 accuracy on the test data of task j after learning tasks 1..i, and row 0 is the accuracy before any
@@ -16,6 +16,14 @@ The running example of the docstrings is::
          [0.9, 0.3, 0.2],      after task 1
          [0.7, 0.8, 0.4],      after task 2
          [0.8, 0.6, 1.0]]      after task 3
+
+A confusion matrix ``C`` counts the test images of all tasks learnt so far, pooled: ``C[k, l]`` of
+them are of class k and were taken for class l. A class of which there are no test images (its row
+is zero) has no part in any metric. The example is::
+
+    C = [[3, 1, 0],
+         [1, 3, 0],
+         [0, 0, 2]]
 """
 
 from __future__ import annotations
@@ -99,7 +107,42 @@ def forward_transfer(R: ArrayLike) -> float:
     return _mean((np.diagonal(R) - R[0])[1:])
 
 
-_METRICS: tuple[Callable[[ArrayLike], float], ...] = (
+def union_accuracy(C: ArrayLike) -> float:
+    """Accuracy over all test images of the tasks seen, pooled: ``sum_k C[k, k] / sum_kl C[k, l]``.
+
+    Unlike :func:`average_accuracy` it weighs a task by its test images. NaN where there are none.
+    In the example (3 + 3 + 2) / 10 = 0.8.
+
+    Parameters
+    ----------
+    C : array_like
+        Confusion matrix of non-negative counts, shape (classes, classes).
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a count is negative.
+    """
+    C = _counts(C)
+    return float(np.trace(C) / C.sum()) if C.any() else float("nan")
+
+
+def macro_f1(C: ArrayLike) -> float:
+    """Mean over the classes that occur of ``2 C[k, k] / (sum_l C[k, l] + sum_l C[l, k])``.
+
+    That is the F1 of each class, the harmonic mean of precision and recall, 0 where no image of it
+    is recognised: a method that forgets whole classes scores lower than its accuracy. NaN where
+    there are no images. In the example (6/8 + 6/8 + 4/4) / 3 = 0.83333. Parameters and errors as
+    in :func:`union_accuracy`.
+    """
+    C = _counts(C)
+    images, named = C.sum(1), C.sum(0)
+    occurs = images > 0
+    return _mean(2.0 * np.diagonal(C)[occurs] / (images + named)[occurs])
+
+
+_Metric = Callable[[ArrayLike], float]
+_OF_ACCURACIES: tuple[_Metric, ...] = (
     average_accuracy,
     average_incremental_accuracy,
     learning_accuracy,
@@ -107,17 +150,35 @@ _METRICS: tuple[Callable[[ArrayLike], float], ...] = (
     forgetting,
     forward_transfer,
 )
+_OF_CONFUSION: tuple[_Metric, ...] = (union_accuracy, macro_f1)
 
-#: The names of the metrics, in the order in which they are reported.
-METRICS: tuple[str, ...] = tuple(metric.__name__ for metric in _METRICS)
+#: Names of the metrics of a confusion matrix, which are known after each task.
+CONFUSION_METRICS: tuple[str, ...] = tuple(metric.__name__ for metric in _OF_CONFUSION)
+#: Names of all metrics, in the order in which they are reported.
+METRICS: tuple[str, ...] = (*(metric.__name__ for metric in _OF_ACCURACIES), *CONFUSION_METRICS)
 
 
-def summary(R: ArrayLike) -> dict[str, float]:
-    """Return every metric of the matrix by name, in the order of :data:`METRICS`.
+def summary(R: ArrayLike, C: ArrayLike) -> dict[str, float]:
+    """Return every metric by name, in the order of :data:`METRICS`.
 
-    Parameters and errors as in :func:`average_accuracy`.
+    Parameters
+    ----------
+    R : array_like
+        Accuracy matrix, shape (T+1, T).
+    C : array_like
+        Confusion matrix after the last task, shape (classes, classes).
+
+    Raises
+    ------
+    ValueError
+        As :func:`average_accuracy` and :func:`union_accuracy` do.
     """
-    return {metric.__name__: metric(R) for metric in _METRICS}
+    return {metric.__name__: metric(R) for metric in _OF_ACCURACIES} | confusion_summary(C)
+
+
+def confusion_summary(C: ArrayLike) -> dict[str, float]:
+    """Return every metric of a confusion matrix by name; as :func:`union_accuracy`."""
+    return {metric.__name__: metric(C) for metric in _OF_CONFUSION}
 
 
 def _checked(R: ArrayLike) -> NDArray[np.float64]:
@@ -138,6 +199,18 @@ def _checked(R: ArrayLike) -> NDArray[np.float64]:
             "(tasks counted from 1)"
         )
     return matrix
+
+
+def _counts(C: ArrayLike) -> NDArray[np.int64]:
+    """Return ``C`` as int64, or raise ``ValueError`` where it is no confusion matrix."""
+    counts = np.asarray(C, dtype=np.int64)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(
+            f"a confusion matrix has shape (classes, classes); this one has shape {counts.shape}"
+        )
+    if (counts < 0).any():
+        raise ValueError("a confusion matrix holds counts; this one has negative entries")
+    return counts
 
 
 def _just_learnt(R: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from methods.core.method import Method
+from orchestrator.data.added import discover
 from orchestrator.data.stream_config import StreamConfig
-from orchestrator.grid import collapsed_axes, full_size, method_points, stream_points
+from orchestrator.grid import (
+    check_other_budgets,
+    collapsed_axes,
+    full_size,
+    method_points,
+    stream_points,
+)
 from orchestrator.identity import Environment, canonical_json, code_hash, trial_id
 from orchestrator.problems import Problems
-from orchestrator.requirements import check_data, check_resources
+from orchestrator.requirements import check_data, check_resources, check_validation
 from orchestrator.search_space import MethodEntry, SearchSpace, read_space
 from orchestrator.trial import Trial, TrialConfig
 
@@ -24,14 +31,17 @@ _TRIAL_CODE = (
     "orchestrator.metrics",
     "orchestrator.trial_run",
 )
-#: What that code imports and cannot change a number, or what another ingredient of the identity
-#: answers for: the fingerprint for data, so that a new source leaves all other trials as they are,
-#: and the canonical configuration for the words in which a trial is described.
+#: What that code imports and cannot change a number, such as what watches and keeps a trial, or
+#: what another ingredient of the identity answers for: the fingerprint for data, so that a new
+#: source leaves all other trials as they are, and the canonical configuration for the words in
+#: which a trial is described.
 _OTHER_CODE = frozenset(
     {
         *("orchestrator.data", "orchestrator.data.cache", "orchestrator.data.sources"),
         *("orchestrator.errors", "orchestrator.identity"),
         *("orchestrator.results", "orchestrator.trial"),
+        *("orchestrator.checkpoints", "orchestrator.curves", "orchestrator.trial_log"),
+        "orchestrator.watch",
     }
 )
 
@@ -63,22 +73,33 @@ class Plan:
     skipped: tuple[str, ...]
 
 
-def make_plan(space: str | Path | SearchSpace, data_dir: Path) -> Plan:
+def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | None = None) -> Plan:
     """Expand a search space into its trials.
+
+    Parameters
+    ----------
+    space : str, Path or SearchSpace
+        A file, a packaged name, or what was read from one with the budget that is wanted.
+    data_dir : Path
+    budget : str, optional
+        A named budget of the file; its own values by default.
 
     Raises
     ------
     UserError
         With every mistake of the file, data and machines that it lacks among them.
     """
+    discover(data_dir)
     if isinstance(space, SearchSpace):
         problems = Problems(space.file)
     else:
-        space, problems = read_space(space)
+        space, problems = read_space(space, budget)
     streams = stream_points(space, problems)
     methods = [(entry, method_points(space, entry, problems)) for entry in space.methods]
     check_data(streams, space.seeds, data_dir, problems)
+    check_validation(streams, methods, problems)
     check_resources(space.resources, problems)
+    check_other_budgets(space, problems)
     problems.raise_if_any()
 
     environment = Environment.here(space.resources.cpus, space.resources.gpus)
@@ -97,10 +118,30 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path) -> Plan:
     return Plan(space, environment, trials, points, tuple(collapsed), tuple(skipped))
 
 
+def count_trials(space: SearchSpace) -> int:
+    """Count the unique trials of a search space, for which no data need be there.
+
+    Raises
+    ------
+    UserError
+        With every mistake in its values.
+    """
+    problems = Problems(space.file)
+    streams = [point.stream for point in stream_points(space, problems)]
+    methods = [(entry, method_points(space, entry, problems)) for entry in space.methods]
+    problems.raise_if_any()
+    return len(_unique_configs(streams, methods, space.seeds)[0])
+
+
 def _identified(config: TrialConfig, environment: Environment, data_dir: Path) -> Trial:
     data = config.stream.fingerprint(data_dir)
-    code = code_hash(config.cls.__module__, *_TRIAL_CODE, without=_OTHER_CODE)
+    code = trial_code(config.cls)
     return Trial(trial_id(config.canonical, data, code, environment), config, data, code)
+
+
+def trial_code(method: type[Method]) -> str:
+    """Return the hash of all code that makes the numbers of a method's trials."""
+    return code_hash(method.__module__, *_TRIAL_CODE, without=_OTHER_CODE)
 
 
 def _unique_configs(
@@ -118,7 +159,7 @@ def _unique_configs(
             skipped[f"{name} is not defined for {stream.scenario} ({stream.dataset})"] = None
             continue
         for options, seed in itertools.product(points, seeds):
-            config = TrialConfig(stream.with_seed(seed), name, options, seed)
+            config = TrialConfig.of(stream.with_seed(seed), entry.cls, options, seed)
             key = canonical_json(config.canonical)
             repeated += key in configs
             configs.setdefault(key, config)

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.errors import UserError, did_you_mean, shown
 from orchestrator.yaml_file import Place, YamlFile
 
+#: Where a file has its named budgets.
+BUDGETS: Place = ("budgets",)
+
 #: Pydantic's types in the words of a YAML file.
 _WANTED = {
     "bool_type": "be true or false",
@@ -31,18 +34,36 @@ class InvalidFile(UserError):
 
 @dataclass
 class Problems:
-    """Collects what is wrong with a file, each mistake once."""
+    """Collects what is wrong with a file, each mistake once.
+
+    Attributes
+    ----------
+    file : YamlFile
+    note : str
+        When it is wrong, such as ``in budget small``; said of what does not stand in that budget.
+    found : dict
+        The note of each problem, by line and text.
+    """
 
     file: YamlFile
-    found: dict[tuple[int, str], None] = field(default_factory=dict)
+    note: str = ""
+    found: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.found)
 
     def add(self, place: Place, message: str) -> None:
         """Note a problem at a place of the file."""
-        key = dotted(place)
-        self.found[self.file.line(place), f"{key}: {message}" if key else message] = None
+        origin = self.file.origin(place)
+        key = dotted(origin)
+        note = "" if origin[:1] == BUDGETS else self.note
+        self.found.setdefault(
+            (self.file.line(place), f"{key}: {message}" if key else message), note
+        )
+
+    def include(self, others: Problems) -> None:
+        """Note what was found in another reading of the same file, unless it is known already."""
+        self.found = others.found | self.found
 
     def add_validation(
         self,
@@ -86,17 +107,21 @@ class Problems:
     def raise_if_any(self) -> None:
         """Raise :class:`InvalidFile` with all problems, in the order of the file."""
         if self.found:
-            lines = sorted(self.found)
-            raise InvalidFile("\n".join(f"{self.file.name}:{line}: {text}" for line, text in lines))
+            lines = [
+                f"{self.file.name}:{line}: {text}" + (f" ({note})" if note else "")
+                for (line, text), note in sorted(self.found.items())
+            ]
+            raise InvalidFile("\n".join(lines))
 
 
 def dotted(place: Place) -> str:
     """Write a place as a reader would name it: ``replay.buffer_size``, ``seed[2]``."""
+    around, place = (place[:2], place[2:]) if place[:1] == BUDGETS else ((), place)
     if place[:1] == ("method",):
         named = [i for i, part in enumerate(place) if i and isinstance(part, str)]
         place = place[named[0] :] if named else place
     text = ""
-    for part in place:
+    for part in (*around, *place):
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
+from methods.core.method import Method
 from orchestrator.data.cache import MissingData, check_available, train_counts
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError
 from orchestrator.grid import StreamPoint
 from orchestrator.identity import Environment
 from orchestrator.problems import Problems
-from orchestrator.search_space import Resources
+from orchestrator.search_space import MethodEntry, Resources
 from orchestrator.yaml_file import Place
 
 
@@ -27,13 +28,11 @@ def check_data(
     """Note data that are missing, and tasks that have fewer images than they should give."""
     too_many: dict[Place, tuple[int, str]] = {}
     for stream, places, _ in points:
-        try:
-            check_available(stream.source.name, data_dir)
-        except MissingData as error:
-            problems.add(places["dataset"], str(error))
-            continue
+        missing = list(_missing(stream, data_dir))
+        for message in missing:
+            problems.add(places["dataset"], message)
         wanted = stream.train_per_task
-        if wanted is None:
+        if missing or wanted is None:
             continue
         place, drawn = places["train_per_task"], {stream.with_seed(s) for s in seeds or (0,)}
         least = min(_smallest_task(one, data_dir) for one in drawn)
@@ -45,6 +44,26 @@ def check_data(
             too_many[place] = min(too_many.get(place, (least, message)), (least, message))
     for place, (_, message) in too_many.items():
         problems.add(place, message)
+
+
+def check_validation(
+    points: Iterable[StreamPoint],
+    methods: Iterable[tuple[MethodEntry, Sequence[Method.Config]]],
+    problems: Problems,
+) -> None:
+    """Note methods that look at validation data where a stream holds none out."""
+    without = sorted({p.stream.dataset for p in points if p.stream.validation is None})
+    if not without:
+        return
+    needing = sorted(
+        {entry.cls.name for entry, options in methods if any(o.needs_validation for o in options)}
+    )
+    if needing:
+        problems.add(
+            (),
+            f"{', '.join(needing)} stops early by validation data, of which {', '.join(without)} "
+            "has none; add a share of the training data, such as validation: 0.1",
+        )
 
 
 def check_resources(resources: Resources, problems: Problems) -> None:
@@ -67,9 +86,16 @@ def check_resources(resources: Resources, problems: Problems) -> None:
             )
 
 
+def _missing(stream: StreamConfig, data_dir: Path) -> Iterator[str]:
+    """Say of each source of a stream that is not there how to get it."""
+    for name in dict.fromkeys(source.name for source in stream.sources):
+        try:
+            check_available(name, data_dir)
+        except MissingData as error:
+            yield str(error)
+
+
 def _smallest_task(stream: StreamConfig, data_dir: Path) -> int:
     """Return how many training images the task has that has the fewest."""
-    counts = train_counts(stream.source.name, data_dir)
-    if stream.kind != "split":
-        return sum(counts)
-    return min(sum(counts[label] for label in chunk) for chunk in stream.class_chunks())
+    counts = [train_counts(source.name, data_dir) for source in stream.sources]
+    return min(sum(counts[part.source][c] for c in part.classes) for part in stream.layout())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from orchestrator.atomic import replacing
 from orchestrator.errors import UserError
-from orchestrator.metrics import METRICS
+from orchestrator.metrics import CONFUSION_METRICS, METRICS
 
 #: Raised when a column changes its meaning.
 SCHEMA_VERSION = 1
@@ -50,6 +50,7 @@ SCHEMA = pa.schema(
         pa.field("cause", pa.string()),
         pa.field("accuracy", pa.list_(pa.list_(pa.float64()))),
         *(pa.field(name, pa.float64()) for name in METRICS),
+        *(pa.field(f"{name}_rows", pa.list_(pa.float64())) for name in CONFUSION_METRICS),
         pa.field("bytes_kept", pa.int64()),
         pa.field("bytes_by_owner", pa.map_(pa.string(), pa.int64())),
         _volatile("space", pa.string()),
@@ -185,21 +186,35 @@ class ResultsStore:
             raise UserError(f"{path}: cannot be read ({error}); run the sweep again") from None
         return planned
 
+    def write_about(self, name: str, about: Mapping[str, str]) -> None:
+        """Store what a sweep says of itself, for its report."""
+        _write_atomically(self._about(name), json.dumps(about, indent=0).encode())
+
+    def read_about(self, name: str) -> dict[str, str]:
+        """Return what a sweep says of itself; nothing where that was not stored.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged.
+        """
+        path = self._about(name)
+        if not path.is_file():
+            return {}
+        try:
+            about: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); run the sweep again") from None
+        return about
+
+    def _about(self, name: str) -> Path:
+        return self.sweeps / "about" / f"{name}.json"
+
     def sweep_names(self) -> list[str]:
         """Return the names of all sweeps that were run here."""
         return sorted(path.stem for path in self.sweeps.glob("*.json"))
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name, flush it to the disk, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(content)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from methods.core.config import flatten
-from orchestrator.figures import accuracy_csv, accuracy_heatmap, accuracy_markdown
-from orchestrator.metrics import METRICS
+from orchestrator.curve_figure import accuracy_curves
+from orchestrator.curves import Curves, TaskCurves, is_accuracy
+from orchestrator.figures import (
+    accuracy_csv,
+    accuracy_heatmap,
+    accuracy_markdown,
+    confusion_csv,
+    confusion_heatmap,
+)
+from orchestrator.metrics import CONFUSION_METRICS, METRICS
 from orchestrator.results import Record
 from orchestrator.trial import TrialConfig
 
@@ -35,18 +43,48 @@ def run_parameters(config: TrialConfig) -> dict[str, str]:
     return {key: str(value) for key, value in flat.items() if value is not None}
 
 
-def row_metrics(row: Sequence[float], tasks_learned: int) -> dict[str, float]:
-    """Return a row of the accuracy matrix as metrics: over the tasks so far, and by task."""
+def row_metrics(
+    row: Sequence[float], measures: Mapping[str, float], tasks_learned: int
+) -> dict[str, float]:
+    """Return a row of the accuracy matrix as metrics: over the tasks so far, and by task.
+
+    Parameters
+    ----------
+    measures : mapping
+        What else was measured after these tasks.
+    """
     if not tasks_learned:
         return {}
     average = sum(row[:tasks_learned]) / tasks_learned
     by_task = {f"accuracy/task {j + 1}": accuracy for j, accuracy in enumerate(row)}
-    return _finite({"average_accuracy": average} | by_task)
+    return _finite({"average_accuracy": average} | dict(measures) | by_task)
+
+
+def recorded_rows(record: Record) -> list[dict[str, float]]:
+    """Return :func:`row_metrics` of each row of a record."""
+    measures = [record[f"{name}_rows"] for name in CONFUSION_METRICS]
+    return [
+        row_metrics(row, dict(zip(CONFUSION_METRICS, values, strict=True)), i)
+        for i, (row, *values) in enumerate(zip(record["accuracy"], *measures, strict=True))
+    ]
+
+
+def curve_metrics(tasks: Iterable[TaskCurves]) -> list[tuple[int, dict[str, float]]]:
+    """Return the curves of some tasks as metrics at iterations.
+
+    Curves of accuracy get the prefix ``curve/``: their names are those of the metrics by task.
+    """
+    at: dict[int, dict[str, float]] = {}
+    for name, _, iteration, value in Curves(list(tasks)).points():
+        key = f"curve/{name}" if is_accuracy(name) else name
+        at.setdefault(iteration, {})[key] = value
+    return [(iteration, _finite(values)) for iteration, values in sorted(at.items())]
 
 
 def final_metrics(record: Record) -> dict[str, float]:
     """Return what is known once a trial has ended: measures, bytes by owner, seconds by phase."""
-    values = {name: record[name] for name in METRICS if name != "average_accuracy"}
+    by_row = {"average_accuracy", *CONFUSION_METRICS}
+    values = {name: record[name] for name in METRICS if name not in by_row}
     values |= {f"bytes/{owner}": kept for owner, kept in record["bytes_by_owner"].items()}
     values |= {f"seconds/{phase}": s for phase, s in record["seconds_by_phase"].items()}
     values |= {"bytes/total": record["bytes_kept"], "seconds/total": record["seconds"]}
@@ -59,12 +97,17 @@ def run_tags(record: Record) -> dict[str, str]:
     return tags | ({"engram.cause": record["cause"][:_LONGEST_TAG]} if record["cause"] else {})
 
 
-def run_files(record: Record) -> dict[str, str]:
+def run_files(record: Record, curves: Curves | None) -> dict[str, str]:
     """Return the artifacts of a run, name and content."""
     files = {"config.yaml": yaml.safe_dump(json.loads(record["config"]), sort_keys=False)}
     if record["accuracy"]:
         files["accuracy_matrix.csv"] = accuracy_csv(record["accuracy"])
         files["accuracy_matrix.svg"] = accuracy_heatmap(record["accuracy"])
+    if curves is not None and (picture := accuracy_curves(curves)):
+        files["accuracy_curves.svg"] = picture
+    if curves is not None and curves.confusion is not None:
+        files["confusion_matrix.csv"] = confusion_csv(curves.confusion)
+        files["confusion_matrix.svg"] = confusion_heatmap(curves.confusion)
     if record["traceback"]:
         files["traceback.txt"] = record["traceback"]
     return files

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, fiel
 from methods.core.config import Config
 from methods.core.method import Method
 from methods.core.registry import UnknownMethod, method_class, method_names
+from orchestrator.axes import Axis, read_axis
+from orchestrator.budgets import KEY, check_budget, name_with, readings
+from orchestrator.checkpoints import Keep
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError, did_you_mean, shown
 from orchestrator.problems import Problems
+from orchestrator.watch import Watch
 from orchestrator.yaml_file import Place, YamlFile
 
-_RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_MOST_VALUES = 1_000_000
 _MOST_SEED = 2**63 - 1
 
 
@@ -44,6 +46,8 @@ class Header(Config):
     """One or two sentences for lists and reports."""
     paper: str = ""
     """The published experiment that it repeats."""
+    published: str | dict[str, Any] = ""
+    """Figures that the paper reports: text, or a mapping of whatever is compared."""
 
     @field_validator("name")
     @classmethod
@@ -56,28 +60,8 @@ class Header(Config):
         return name
 
 
-@dataclass(frozen=True)
-class Axis:
-    """An option and the values it takes.
-
-    Attributes
-    ----------
-    key : str
-        Name of the option; ``optimizer.lr`` reaches into a mapping.
-    values : tuple
-        In the order of the file.
-    places : tuple of Place
-        Where each value stands.
-    """
-
-    key: str
-    values: tuple[Any, ...]
-    places: tuple[Place, ...]
-
-    @property
-    def option(self) -> str:
-        """The option itself, without what follows a dot."""
-        return self.key.partition(".")[0]
+#: Keys that hold one mapping and span no axis.
+_MAPPINGS = {"resources": Resources, "watch": Watch, "keep": Keep}
 
 
 @dataclass(frozen=True)
@@ -103,8 +87,17 @@ class SearchSpace:
     methods : tuple of MethodEntry
     seeds : tuple of int
     resources : Resources
+    watch : Watch
+    keep : Keep
+        What is seen and kept of each trial besides its record: no part of what a trial is.
     file : YamlFile
-        Where it was read from.
+        Where it was read from, with the values that the budget replaces.
+    budget : str, optional
+        The named budget that it runs with.
+    inherited : frozenset of str
+        Keys of the file that this budget leaves as they are; one that nothing has is left out.
+    others : tuple of SearchSpace
+        The same file with its other budgets, and without one.
     """
 
     header: Header
@@ -113,12 +106,27 @@ class SearchSpace:
     methods: tuple[MethodEntry, ...]
     seeds: tuple[int, ...]
     resources: Resources
+    watch: Watch
+    keep: Keep
     file: YamlFile
+    budget: str | None = None
+    inherited: frozenset[str] = frozenset()
+    others: tuple[SearchSpace, ...] = ()
 
     @property
     def name(self) -> str:
         """Name of the sweep."""
         return self.header.name
+
+    @property
+    def variant(self) -> str:
+        """Which reading of the file it is, as a message says it."""
+        return _variant(self.budget)
+
+    @property
+    def text(self) -> str:
+        """The file as it stands, under a comment that names the budget."""
+        return self.file.text if self.budget is None else f"# {self.variant}\n{self.file.text}"
 
 
 def packaged_spaces() -> dict[str, Path]:
@@ -150,23 +158,37 @@ def find_space(space: str | Path) -> Path:
     )
 
 
-def read_space(space: str | Path) -> tuple[SearchSpace, Problems]:
+def read_space(space: str | Path, budget: str | None = None) -> tuple[SearchSpace, Problems]:
     """Read a search space and everything that is wrong with its structure.
 
     What the values are is checked where trials are made of them (:mod:`orchestrator.plan`), so
     that all problems come out together.
+
+    Raises
+    ------
+    UserError
+        If there is no such file or no such budget in it.
     """
     path = find_space(space)
-    return parse_space(YamlFile.read(path), default_name=_name_of(path))
+    return parse_space(YamlFile.read(path), default_name=_name_of(path), budget=budget)
 
 
-def sweep_name(space: str) -> str:
-    """Return the name of a sweep, given that name or the file of its search space."""
-    if not os.path.isfile(space):
-        return space
-    value = YamlFile.read(Path(space)).value
-    name = value.get("name") if isinstance(value, dict) else None
-    return str(name or _name_of(Path(space)))
+def sweep_name(space: str, budget: str | None = None) -> str:
+    """Return the name of a sweep, given that name or the file of its search space.
+
+    Raises
+    ------
+    UserError
+        If the search space has no such budget.
+    """
+    if os.path.isfile(space) or (budget is not None and space in packaged_spaces()):
+        path = find_space(space)
+        file = YamlFile.read(path)
+        name = file.value.get("name") if isinstance(file.value, dict) else None
+        space = str(name or _name_of(path))
+        if budget is not None:
+            check_budget(budget, file)
+    return name_with(space, budget)
 
 
 def _name_of(path: Path) -> str:
@@ -174,19 +196,48 @@ def _name_of(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100] or "sweep"
 
 
-def parse_space(file: YamlFile, default_name: str = "sweep") -> tuple[SearchSpace, Problems]:
-    """Make a search space of a file that has been read."""
+def parse_space(
+    file: YamlFile, default_name: str = "sweep", budget: str | None = None
+) -> tuple[SearchSpace, Problems]:
+    """Make a search space of a file that has been read; its other budgets are checked too."""
     problems = Problems(file)
     if not isinstance(file.value, dict):
         problems.add((), "should hold keys such as dataset:, method: and seed:")
         problems.raise_if_any()
     for place in file.repeated:
         problems.add(place, "stands twice; only one of them can count")
+    if budget is not None:
+        check_budget(budget, file)
+    found = readings(file, problems)
+    if budget not in found:  # what is wrong with it has been noted
+        problems.raise_if_any()
+    chosen = Problems(found[budget])
+    space = _parse_reading(found.pop(budget), default_name, budget, chosen)
+    chosen.include(problems)
+    others = []
+    for name, reading in found.items():
+        own = Problems(reading, note=_variant(name))
+        others.append(_parse_reading(reading, default_name, name, own))
+        chosen.include(own)
+    return replace(space, others=tuple(others)), chosen
 
+
+def _variant(budget: str | None) -> str:
+    return "without a budget" if budget is None else f"with budget {budget}"
+
+
+def _parse_reading(
+    file: YamlFile, default_name: str, budget: str | None, problems: Problems
+) -> SearchSpace:
+    """Make a search space of what a file says with one of its budgets, or without."""
     values: dict[str, Any] = dict(file.value)
+    inherited = frozenset(key for key in values if budget is not None and (key,) not in file.moved)
     header_values = {key: values.pop(key) for key in Header.model_fields if key in values}
     header = _validated(Header, {"name": default_name} | header_values, (), problems)
-    resources = _validated(Resources, values.pop("resources", {}), ("resources",), problems)
+    header = header.model_copy(update={"name": name_with(header.name, budget)})
+    resources, watch, keep = (
+        _validated(model, values.pop(key, {}), (key,), problems) for key, model in _MAPPINGS.items()
+    )
     seeds = _seeds(values.pop("seed", 0), problems)
     before = len(problems)
     methods = _methods(values.pop("method", None), problems)
@@ -194,15 +245,20 @@ def parse_space(file: YamlFile, default_name: str = "sweep") -> tuple[SearchSpac
 
     stream, shared = [], []
     for key in values:
-        axis = _axis(key, values[key], (key,), problems)
+        axis = read_axis(key, values[key], (key,), problems)
         if axis.option in StreamConfig.model_fields:
             stream.append(axis)
-        elif _belongs_to_a_method(axis, methods, complete, problems):
+        elif any(axis.option in entry.cls.axes for entry in methods):
             shared.append(axis)
+        elif key not in inherited:  # the file without a budget answers for those
+            _add_unused(axis, methods, complete, problems)
     if "dataset" not in values:
         problems.add((), "dataset is missing; give the name of a task stream, such as split-digits")
-    space = SearchSpace(header, tuple(stream), tuple(shared), methods, seeds, resources, file)
-    return space, problems
+    return SearchSpace(
+        *(header, tuple(stream), tuple(shared), methods, seeds, resources, watch, keep, file),
+        budget=budget,
+        inherited=inherited,
+    )
 
 
 def _validated(model: Any, values: Any, place: Place, problems: Problems) -> Any:
@@ -217,7 +273,7 @@ def _validated(model: Any, values: Any, place: Place, problems: Problems) -> Any
 
 
 def _seeds(value: Any, problems: Problems) -> tuple[int, ...]:
-    axis = _axis("seed", value, ("seed",), problems)
+    axis = read_axis("seed", value, ("seed",), problems)
     seeds: dict[int, None] = {}
     for seed, place in zip(axis.values, axis.places, strict=True):
         if type(seed) is not int or not 0 <= seed <= _MOST_SEED:
@@ -228,32 +284,6 @@ def _seeds(value: Any, problems: Problems) -> tuple[int, ...]:
         else:
             seeds[seed] = None
     return tuple(seeds)
-
-
-def _axis(key: str, value: Any, place: Place, problems: Problems) -> Axis:
-    """Spread a value, a list of values, or a range such as ``0..4``."""
-    listed = isinstance(value, list)
-    given: Sequence[tuple[Any, Place]] = (
-        [(item, (*place, i)) for i, item in enumerate(value)] if listed else [(value, place)]
-    )
-    if not given:
-        problems.add(place, "is an empty list; give at least one value, or leave the key out")
-    values, places = [], []
-    for item, where in given:
-        for single in _spread(item, where, problems):
-            values.append(single)
-            places.append(where)
-    return Axis(key, tuple(values), tuple(places))
-
-
-def _spread(item: Any, place: Place, problems: Problems) -> Iterable[Any]:
-    if not isinstance(item, str) or not (match := _RANGE.match(item)):
-        return [item]
-    first, last = int(match[1]), int(match[2])
-    if last < first or last - first >= _MOST_VALUES:
-        problems.add(place, f"{item} is not a range; write first..last, such as 0..4")
-        return []
-    return range(first, last + 1)
 
 
 def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
@@ -283,26 +313,24 @@ def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
                 problems.add(inner, f"should hold {wanted}, not {shown(options)}")
                 continue
             axes = tuple(
-                _axis(key, option, (*inner, key), problems)
+                read_axis(key, option, (*inner, key), problems)
                 for key, option in (options or {}).items()
             )
             entries.append(MethodEntry(cls, axes, inner))
     return tuple(entries)
 
 
-def _belongs_to_a_method(
+def _add_unused(
     axis: Axis, entries: Sequence[MethodEntry], complete: bool, problems: Problems
-) -> bool:
-    """Whether some method of the space expands a top-level option; if not, say why.
+) -> None:
+    """Say why no method of the space expands a top-level option.
 
     Where the methods are not complete, because an entry is wrong, it may be that one's option.
     """
     listed = [entry.cls for entry in entries]
-    if any(axis.option in cls.axes for cls in listed):
-        return True
     others = [n for n in method_names() if axis.option in method_class(n).Config.model_fields]
     if others and not complete:
-        return False
+        return
     place = (axis.key,)
     accepting = sorted({cls.name for cls in listed if axis.option in cls.Config.model_fields})
     if accepting:
@@ -311,11 +339,10 @@ def _belongs_to_a_method(
             f"none of the methods here expands it; to set it all the same, "
             f"put it into a method's own entry: {accepting[0]}: {{{axis.key}: …}}",
         )
-        return False
-    if others:
+    elif others:
         problems.add(place, f"none of the methods here has it; {', '.join(others)} would")
-        return False
-    known = {*Header.model_fields, *StreamConfig.model_fields, "method", "seed", "resources"}
-    known |= {key for cls in listed or map(method_class, method_names()) for key in cls.axes}
-    problems.add(place, "unknown key" + did_you_mean(axis.option, known))
-    return False
+    else:
+        known = {*Header.model_fields, *StreamConfig.model_fields}
+        known |= {"method", "seed", *_MAPPINGS, KEY}
+        known |= {key for cls in listed or map(method_class, method_names()) for key in cls.axes}
+        problems.add(place, "unknown key" + did_you_mean(axis.option, known))

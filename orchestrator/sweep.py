@@ -150,8 +150,9 @@ def _run_on_tune(
 
     recorder = recording.Recorder(store, progress, tracker)
     about = {"space": plan.space.name, "commit": git_commit()}
-    jobs = [job(t, plan.environment, data_dir.resolve(), about) for t in pending]
-    resources = plan.space.resources
+    space, folders = plan.space, (data_dir.resolve(), store.folder.resolve())
+    jobs = [job(t, plan.environment, *folders, about, space.watch, space.keep) for t in pending]
+    resources = space.resources
     started_here = not ray.is_initialized()
     _start_ray(resources)
     try:

@@ -14,10 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checkpoints import Checkpoints
+from orchestrator.curves import Curves, read_curves
 from orchestrator.identity import digest
 from orchestrator.results import Record
 from orchestrator.run_page import (
+    curve_metrics,
     final_metrics,
+    recorded_rows,
     row_metrics,
     run_files,
     run_name,
@@ -36,7 +40,7 @@ _PARENT_TAG = "mlflow.parentRunId"
 _STATUS = {"finished": "FINISHED", "diverged": "FAILED", "error": "FAILED"}
 #: What MLflow takes in one batch.
 _MOST_METRICS = 900
-#: Metrics at a step: tasks learned, name and value.
+#: Metrics, name and value, at a step: tasks learned, or iterations for curves.
 _Metrics = tuple[int, Mapping[str, float]]
 
 
@@ -63,6 +67,10 @@ class Tracker:
         Git commit of the working tree, or empty.
     uri : str
         Tracking server or database.
+    results : Path
+        Folder of results, where curves and models are.
+    upload_models : bool
+        Whether final models are artifacts.
     """
 
     def __init__(
@@ -72,9 +80,12 @@ class Tracker:
         files: Mapping[str, str],
         commit: str,
         uri: str,
+        results: Path,
+        upload_models: bool = False,
     ) -> None:
         self.experiment, self.configs, self.files = experiment, configs, files
         self.commit, self.uri = commit, uri
+        self.results, self.upload_models = results, upload_models
         self.failure: str | None = None
         self._runs: dict[str, str] = {}
         self._steps: dict[str, int] = {}
@@ -223,22 +234,30 @@ class Tracker:
             self._open_runs.discard(lost)
             self._client.delete_run(lost)
         self._steps[trial] = report.task
-        values = row_metrics(report.row, report.task) | report.scalars
+        metrics = [
+            (report.task, row_metrics(report.row, report.measures, report.task)),
+            *curve_metrics([report.curves]),
+        ]
         if report.record is not None:
-            self._finish(report.record, [(report.task, values)])
+            self._finish(report.record, metrics, read_curves(self.results, trial))
         elif report.task:
-            self._log(self._run(trial), [(report.task, values)])
+            self._log(self._run(trial), metrics)
 
     def _write_record(self, record: Record) -> None:
-        """Write a trial from its record alone."""
-        rows = enumerate(record["accuracy"])
-        self._finish(record, [(i, row_metrics(row, i)) for i, row in rows])
+        """Write a trial from what the results folder holds of it."""
+        curves = read_curves(self.results, record["id"])
+        metrics: list[_Metrics] = [*enumerate(recorded_rows(record))]
+        metrics += curve_metrics(curves.tasks if curves else ())
+        self._finish(record, metrics, curves)
 
-    def _finish(self, record: Record, metrics: list[_Metrics]) -> None:
+    def _finish(self, record: Record, metrics: Sequence[_Metrics], curves: Curves | None) -> None:
         run = self._run(record["id"])
         last = max(0, len(record["accuracy"]) - 1)
         self._log(run, [*metrics, (last, final_metrics(record))], tags=run_tags(record))
-        self._write_files(run, run_files(record))
+        self._write_files(run, run_files(record, curves))
+        model = Checkpoints(self.results).model(record["id"])
+        if self.upload_models and model.is_file():
+            self._client.log_artifact(run, str(model), "model")
         self._client.set_terminated(run, _STATUS[record["outcome"]])
         self._open_runs.discard(run)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -13,9 +12,12 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.checkpoints import Keep
+from orchestrator.data.added import discover
 from orchestrator.identity import Environment
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_run import TrialRun
+from orchestrator.watch import Watch
 
 #: mallopt's parameters (malloc.h), and a size that no tensor of ours exceeds.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEEP = -1, -3, 1 << 30
@@ -38,7 +40,8 @@ class ContinualTrainable(tune.Trainable):
         self.cleanup()
         return_freed_memory()
         given = new_config["job"]
-        trial = given["trial"]
+        trial, data_dir = given["trial"], Path(given["data_dir"])
+        discover(data_dir)  # the trial's configuration may name a source that was added to it
         self.run = TrialRun(
             Trial(
                 trial["id"],
@@ -47,15 +50,18 @@ class ContinualTrainable(tune.Trainable):
                 trial["code"],
             ),
             Environment(**given["environment"]),
-            Path(given["data_dir"]),
+            data_dir,
             given["about"],
+            Watch(**given["watch"]),
+            Keep(**given["keep"]),
+            Path(given["results"]),
         )
         return True
 
     def step(self) -> dict[str, Any]:
         """Learn one task and report."""
         report = self.run.step()
-        return {"report": json.dumps(asdict(report)), "done": report.record is not None}
+        return {"report": report.to_json(), "done": report.record is not None}
 
     def cleanup(self) -> None:
         """Let go of the last trial."""
@@ -63,19 +69,28 @@ class ContinualTrainable(tune.Trainable):
 
 
 def job(
-    trial: Trial, environment: Environment, data_dir: Path, about: dict[str, str]
+    trial: Trial,
+    environment: Environment,
+    data_dir: Path,
+    results: Path,
+    about: dict[str, str],
+    watch: Watch,
+    keep: Keep,
 ) -> dict[str, Any]:
-    """Write a trial as the plain values that travel to a worker."""
+    """Write a trial, and what is to be seen and kept of it, as plain values for a worker."""
     return {
         "trial": {
             "id": trial.id,
-            "config": trial.config.canonical,
+            "config": trial.config.portable,
             "data": trial.data,
             "code": trial.code,
         },
         "environment": asdict(environment),
         "data_dir": os.fspath(data_dir),
+        "results": os.fspath(results),
         "about": about,
+        "watch": watch.canonical(),
+        "keep": keep.canonical(),
     }
 
 

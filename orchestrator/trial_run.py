@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 import traceback
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,16 +14,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from methods.core.rng import Rng
 from methods.core.training import Diverged
+from orchestrator.checkpoints import Checkpoint, Checkpoints, Keep
+from orchestrator.curves import TaskCurves
 from orchestrator.data.streams import open_stream
-from orchestrator.evaluation import accuracies
+from orchestrator.evaluation import evaluate
 from orchestrator.identity import Environment, canonical_json
-from orchestrator.metrics import METRICS, summary
+from orchestrator.machine import NotKept, OtherData, is_of_the_machine
+from orchestrator.metrics import CONFUSION_METRICS, METRICS, confusion_summary, summary
 from orchestrator.results import SCHEMA_VERSION, Record
 from orchestrator.trial import Trial
+from orchestrator.trial_log import TrialLog
+from orchestrator.watch import Watch, glance
+
+#: Up to so many classes a report carries the final confusion matrix.
+_MOST_CLASSES = 200
 
 
 @dataclass
@@ -38,61 +43,32 @@ class Report:
         Tasks learned so far.
     row : list of float
         That row of the accuracy matrix.
-    scalars : dict
-        Mean over the task of each number that the method logged.
-    seconds : float
-        Wall seconds since the trial began.
+    measures : dict
+        Metrics of the confusion matrix of that row, by name.
+    curves : TaskCurves
+        What was reported and seen while the task was being learnt.
     record : Record, optional
         The finished record, in the last report.
+    confusion : list of list of int, optional
+        Confusion matrix after the last task, where the trial finished.
     """
 
     task: int
     row: list[float]
-    scalars: dict[str, float]
-    seconds: float
+    measures: dict[str, float]
+    curves: TaskCurves
     record: Record | None = None
+    confusion: list[list[int]] | None = None
 
+    def to_json(self) -> str:
+        """Write the report as the text that travels to the driver."""
+        return json.dumps(asdict(self))
 
-class TrialLog:
-    """Listens to a method: seconds by phase, examples trained on, means of logged numbers."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.examples = 0
-        self._in_task = 0
-        self._values: defaultdict[str, list[float]] = defaultdict(list)
-
-    def scalar(self, name: str, value: float, step: int) -> None:
-        """Keep a number for the task's mean."""
-        self._values[name].append(value)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the block's wall time to a phase."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
-
-    def image(self, name: str, x: Tensor) -> None:
-        """Ignore images; none of the methods shows any yet."""
-
-    def tick(self, done: int, total: int) -> None:
-        """Note how many examples of the task have been trained on."""
-        self._in_task = done
-
-    def task_means(self) -> dict[str, float]:
-        """Return the means over the task that has ended, and start afresh."""
-        means = {name: float(np.mean(values)) for name, values in sorted(self._values.items())}
-        self.examples += self._in_task
-        self._in_task = 0
-        self._values.clear()
-        return means
-
-
-class OtherData(RuntimeError):
-    """The data of this machine differ from those that the trial was planned with."""
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read what :meth:`to_json` wrote."""
+        values = json.loads(text)
+        return cls(**values | {"curves": TaskCurves(**values["curves"])})
 
 
 @dataclass
@@ -111,18 +87,26 @@ class TrialRun:
         Where data live.
     about : dict
         Volatile columns of the record that the driver knows: ``space``, ``commit``.
+    watch : Watch
+    keep : Keep
+    results : Path
+        Folder of results, where what is kept is written.
     """
 
     trial: Trial
     environment: Environment
     data_dir: Path
     about: dict[str, str] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
+    keep: Keep = field(default_factory=Keep)
+    results: Path = Path("results")
 
     def __post_init__(self) -> None:
-        self.log = TrialLog()
+        self.log = TrialLog(self.watch.every)
         self.rows: list[list[float]] = []
+        self.measures: dict[str, list[float]] = {name: [] for name in CONFUSION_METRICS}
         self.started = datetime.now(UTC)
-        self.kept: dict[str, int] = {}
+        self.bytes_kept: dict[str, int] = {}
         self._clock = time.perf_counter()
 
     def step(self) -> Report:
@@ -131,25 +115,30 @@ class TrialRun:
         try:
             self._prepare()
             task = self.stream.task(len(self.rows) - 1)
+            self.log.begin(task.index + 1, self._glance)
             self.method.learn(task, self.log)
             self._evaluate(task.index + 1)
-            self.kept = self.method.bytes_kept()
-            if len(self.rows) == self.stream.info.tasks + 1:
+            self.bytes_kept = self.method.bytes_kept()
+            final = len(self.rows) == self.stream.info.tasks + 1
+            self._keep(final)
+            if final:
                 outcome = "finished"
         except Diverged as error:
             outcome, cause = "diverged", str(error)
         except Exception as error:
-            if _is_of_the_machine(error):
+            if is_of_the_machine(error):
                 raise
             outcome, cause = "error", f"{type(error).__name__}: {error}"
             trace = traceback.format_exc()
-        scalars = self.log.task_means()
+        curves = self.log.end()
+        shown = outcome == "finished" and len(self.confusion) <= _MOST_CLASSES
         return Report(
             task=max(0, len(self.rows) - 1),
             row=self.rows[-1] if self.rows else [],
-            scalars=scalars,
-            seconds=time.perf_counter() - self._clock,
+            measures={name: values[-1] for name, values in self.measures.items() if values},
+            curves=curves,
             record=self._record(outcome, cause, trace) if outcome else None,
+            confusion=self.confusion.tolist() if shown else None,
         )
 
     def _prepare(self) -> None:
@@ -170,11 +159,44 @@ class TrialRun:
 
     def _evaluate(self, tasks_learned: int) -> None:
         with self.log.phase("evaluate"):
-            self.rows.append(accuracies(self.method, self.stream, tasks_learned).tolist())
+            found = evaluate(self.method, self.stream, tasks_learned)
+        self.rows.append(found.accuracies.tolist())
+        for name, value in confusion_summary(found.confusion).items():
+            self.measures[name].append(value)
+        self.confusion = found.confusion
+
+    def _glance(self) -> dict[str, float]:
+        """Test the method while it learns the task at hand."""
+        return glance(self.method, self.stream, len(self.rows), self.watch.images)
+
+    def _keep(self, final: bool) -> None:
+        """Write what is to be kept of the state after a task; whether it can be is no result."""
+        if self.keep.checkpoints == "none" and not (self.keep.model and final):
+            return
+        trial = self.trial
+        with self.log.phase("keep"):
+            try:
+                checkpoint = Checkpoint(
+                    trial.id,
+                    trial.config.canonical,
+                    trial.data,
+                    trial.code,
+                    json.loads(canonical_json(asdict(self.environment))),
+                    len(self.rows) - 1,
+                    self.rows,
+                    self.measures,
+                    self.method.state_dict(),
+                )
+                Checkpoints(self.results).keep(checkpoint, self.keep, final)
+            except Exception as error:
+                why = f"the state of {trial.id} could not be kept: {error}"
+                raise NotKept(f"{self.results}: {why}") from error
 
     def _record(self, outcome: str, cause: str, trace: str) -> Record:
         trial, config = self.trial, self.trial.config
-        metrics = summary(np.array(self.rows)) if outcome == "finished" else {}
+        finished = outcome == "finished"
+        metrics = summary(np.array(self.rows), self.confusion) if finished else {}
+        aside = sum(self.log.seconds.get(phase, 0.0) for phase in ("watch", "keep"))
         fit = self.log.seconds["fit"]
         on_gpu = self.environment.device == "cuda"
         return {
@@ -190,10 +212,11 @@ class TrialRun:
             "cause": cause,
             "accuracy": self.rows,
             **{name: metrics.get(name, float("nan")) for name in METRICS},
-            "bytes_kept": sum(self.kept.values()),
-            "bytes_by_owner": self.kept,
+            **{f"{name}_rows": values for name, values in self.measures.items()},
+            "bytes_kept": sum(self.bytes_kept.values()),
+            "bytes_by_owner": self.bytes_kept,
             "started": int(self.started.timestamp() * 1000),
-            "seconds": time.perf_counter() - self._clock,
+            "seconds": time.perf_counter() - self._clock - aside,
             "seconds_by_phase": dict(self.log.seconds),
             "samples_per_second": self.log.examples / fit if fit else float("nan"),
             "host": platform.node(),
@@ -202,14 +225,6 @@ class TrialRun:
             "traceback": trace,
             **self.about,
         }
-
-
-def _is_of_the_machine(error: Exception) -> bool:
-    """Whether another machine, or this one later, could do what failed here."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError, OtherData)):
-        return True
-    # What PyTorch raises where the CPU has no memory left has no class of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def identifying_columns(trial: Trial, environment: Environment) -> dict[str, Any]:

@@ -1,15 +1,20 @@
-"""One trial in the terminal: its accuracy matrix, measures and settings."""
+"""One trial in the terminal: its accuracy matrix, curves, measures and settings."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from methods.core.config import flatten
+from orchestrator.checkpoints import Checkpoints
+from orchestrator.curves import Curves, curves_path, is_accuracy, read_curves
 from orchestrator.errors import UserError
 from orchestrator.figures import row_name
 from orchestrator.metrics import METRICS
@@ -17,6 +22,8 @@ from orchestrator.results import Record, ResultsStore
 
 #: Columns of a record that are shown with the settings.
 _ORIGIN = ("seed", "torch", "device", "threads", "data", "code", "host", "gpu", "commit", "started")
+#: A curve in the terminal: its widest drawing, and its levels.
+_SPARKS, _BLOCKS = 48, "▁▂▃▄▅▆▇█"
 
 
 def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
@@ -34,10 +41,12 @@ def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
     UserError
         If no trial fits, or several do.
     """
-    record = _find(wanted, store)
+    record = find_trial(wanted, store)
+    curves = read_curves(store.folder, record["id"])
     cause = f": {record['cause']}" if record["cause"] else ""
     _say(console, f"{trial_name(record)}   ({record['id']})\n{record['outcome']}{cause}\n")
-    for part in (_matrix(record), _measures(record), _settings(record)):
+    shown = (_matrix(record), _curves(curves), _measures(record), _settings(record))
+    for part in (*shown, _files(record["id"], store.folder)):
         if part.row_count:
             console.print(part)
             console.print()
@@ -54,7 +63,19 @@ def trial_name(record: Record) -> str:
     )
 
 
-def _find(wanted: str, store: ResultsStore) -> Record:
+def find_trial(wanted: str, store: ResultsStore) -> Record:
+    """Return the record of the one trial that is meant.
+
+    Parameters
+    ----------
+    wanted : str
+        The first letters of its id, or its name or a part of it.
+
+    Raises
+    ------
+    UserError
+        If no trial fits, or several do.
+    """
     prefixed = [trial for trial in store.ids() if trial.startswith(wanted)]
     records = store.records(prefixed or None)
     named = [r for r in records if wanted == trial_name(r)]
@@ -76,6 +97,41 @@ def _matrix(record: Record) -> Table:
     for i, row in enumerate(rows):
         if any(not math.isnan(value) for value in row):
             table.add_row(row_name(i), *("" if math.isnan(v) else f"{v:.3f}" for v in row))
+    return table
+
+
+def _curves(curves: Curves | None) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("curve")
+    table.add_column("over the iterations")
+    table.add_column("last", justify="right")
+    series = curves.series() if curves else {}
+    for name in [*filter(is_accuracy, series), *(n for n in series if not is_accuracy(n))]:
+        values = [value for _, value in series[name]]
+        bounds = (0.0, 1.0) if is_accuracy(name) else (np.nanmin(values), np.nanmax(values))
+        table.add_row(name, _sparkline(values, *bounds), f"{values[-1]:.4g}")
+    if curves and curves.problem:
+        table.add_row("accuracy no longer watched", Text(curves.problem), "")
+    return table
+
+
+def _sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """Draw numbers as a line of blocks; a blank stands for what is no number."""
+    parts = np.array_split(np.array(values), min(len(values), _SPARKS))
+    scaled = [(float(part.mean()) - low) / (high - low or 1.0) for part in parts]
+    return "".join(
+        _BLOCKS[round(s * (len(_BLOCKS) - 1))] if math.isfinite(s) else " " for s in scaled
+    )
+
+
+def _files(trial: str, results: Path) -> Table:
+    kept = Checkpoints(results)
+    files = [curves_path(results, trial), kept.model(trial), *kept.after_tasks(trial).values()]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("files", overflow="fold")
+    for file in files:
+        if file.is_file():
+            table.add_row(Text(str(file)))
     return table
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ class YamlFile:
         Line (1-based) of each place; for a key, the line of the key.
     repeated : list of Place
         Keys that stand twice in one mapping.
+    moved : dict
+        Where values really stand that ``value`` has in another place.
     """
 
     name: str
@@ -56,6 +60,7 @@ class YamlFile:
     value: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
     repeated: list[Place] = field(default_factory=list)
+    moved: dict[Place, Place] = field(default_factory=dict)
     _nodes: int = 0
 
     @classmethod
@@ -149,8 +154,21 @@ class YamlFile:
     def _wrong(self, node: yaml.Node, problem: str) -> UserError:
         return UserError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
 
+    def origin(self, place: Place) -> Place:
+        """Return where in the file a value stands that has been moved; others where they are."""
+        for length in range(len(place), 0, -1):
+            if place[:length] in self.moved:
+                return (*self.moved[place[:length]], *place[length:])
+        return place
+
     def line(self, place: Place) -> int:
         """Return the line of a place, or of the nearest thing around it that has one."""
+        place = self.origin(place)
         while place and place not in self.lines:
             place = place[:-1]
         return self.lines.get(place, 1)
+
+
+def enclosing(key: str) -> Iterator[str]:
+    """Yield ``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``."""
+    return itertools.accumulate(key.split("."), "{}.{}".format)

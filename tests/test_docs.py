@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from orchestrator.checkpoints import Keep
 from orchestrator.cli import app
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.plan import make_plan
 from orchestrator.search_space import Header, Resources, packaged_spaces
+from orchestrator.watch import Watch
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -127,16 +129,18 @@ def test_the_quickstart_stands_in_the_readme_as_it_is() -> None:
 
 
 def test_every_key_of_a_search_space_is_documented() -> None:
-    from methods.core.registry import method_class
+    from methods.core.registry import method_class, method_names
+    from methods.memories import BufferConfig, GaussianConfig, GmmConfig, KMeansConfig
 
     page = (ROOT / "docs" / "search-spaces.md").read_text()
     keys = {"method", "seed", *Header.model_fields, *StreamConfig.model_fields}
-    keys |= {"resources", *Resources.model_fields}
-    for name in ("naive", "joint", "replay"):
+    for key, mapping in (("resources", Resources), ("watch", Watch), ("keep", Keep)):
+        keys |= {key, *mapping.model_fields}
+    for name in method_names():
         keys |= set(method_class(name).Config.model_fields)
-    missing = sorted(
-        key for key in keys - {"variant"} if f"`{key}`" not in page and f"{key}:" not in page
-    )
+    for memory in (BufferConfig, GaussianConfig, GmmConfig, KMeansConfig):
+        keys |= set(memory.model_fields)
+    missing = sorted(key for key in keys if f"`{key}`" not in page and f"{key}:" not in page)
     assert not missing
 
 

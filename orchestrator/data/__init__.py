@@ -3,6 +3,7 @@
 Importing this package loads no image library; a source imports what it needs when it is read.
 """
 
+from orchestrator.data.added import add_source, discover
 from orchestrator.data.cache import (
     Dataset,
     MissingData,
@@ -12,17 +13,22 @@ from orchestrator.data.cache import (
     open_source,
     prepare,
 )
-from orchestrator.data.sources import Images, Source, register_source
-from orchestrator.data.streams import StreamConfig, TaskStream, open_stream, stream_names
+from orchestrator.data.sources import Images, Layout, Source, register_source
+from orchestrator.data.stream_config import StreamConfig
+from orchestrator.data.stream_names import stream_names
+from orchestrator.data.streams import TaskStream, open_stream
 
 __all__ = [
     "Dataset",
     "Images",
+    "Layout",
     "MissingData",
     "Source",
     "SourceState",
     "StreamConfig",
     "TaskStream",
+    "add_source",
+    "discover",
     "fingerprint",
     "list_sources",
     "open_source",

@@ -28,13 +28,15 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself."""
+    """What a file says about itself: all that need be known of a source to plan trials."""
 
     name: str
     classes: int
     shape: tuple[int, int, int]
     fingerprint: str
     format: int = _FORMAT
+    added: str = ""
+    """What a user's own source is called in lists; empty for a source that is registered."""
 
 
 def fingerprint_of(images: Images) -> str:
@@ -56,7 +58,7 @@ def write_images(path: Path, source: Source, images: Images) -> None:
     OSError
         If it cannot be written; nothing is left behind.
     """
-    header = Header(source.name, source.classes, source.shape, fingerprint_of(images))
+    header = _header_of(source, fingerprint_of(images))
     batches = [
         pa.record_batch(
             {
@@ -81,8 +83,20 @@ def write_images(path: Path, source: Source, images: Images) -> None:
         raise
 
 
-def read_header(path: Path, source: Source) -> Header:
-    """Read what a file says about itself.
+def stamp(path: Path) -> tuple[int, int, int]:
+    """Tell one content of a path from the next; a replaced file has another inode."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def read_header(path: Path, source: Source | None = None) -> Header:
+    """Read what a file says about itself; no pixels are read.
+
+    Parameters
+    ----------
+    path : Path
+    source : Source, optional
+        What the file should hold.
 
     Raises
     ------
@@ -131,12 +145,17 @@ def map_images(path: Path, source: Source) -> tuple[Header, tuple[Tensor, Tensor
     return header, (train_x, train_y, test_x, test_y)
 
 
-def _header(reader: pa.RecordBatchFileReader, source: Source) -> Header:
+def _header_of(source: Source, fingerprint: str) -> Header:
+    added = source.title if source.added else ""
+    return Header(source.name, source.classes, source.shape, fingerprint, added=added)
+
+
+def _header(reader: pa.RecordBatchFileReader, source: Source | None) -> Header:
     values = json.loads((reader.schema.metadata or {})[_KEY])
     header = Header(**{**values, "shape": tuple(values["shape"])})
-    expected = Header(source.name, source.classes, source.shape, header.fingerprint)
-    if header != expected or reader.num_record_batches != 2:
-        raise ValueError(f"{header} is not {expected}")
+    fits = source is None or header == _header_of(source, header.fingerprint)
+    if header.format != _FORMAT or reader.num_record_batches != 2 or not fits:
+        raise ValueError(f"{header} is not of {source}")
     return header
 
 

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from orchestrator.data.arrow import map_images, read_header
+from orchestrator.data.added import added_sources, source_in
+from orchestrator.data.arrow import map_images, read_header, stamp
 from orchestrator.data.convert import (
     MissingData,
     check_raw,
@@ -18,7 +19,8 @@ from orchestrator.data.convert import (
     convert,
     find_converted,
 )
-from orchestrator.data.sources import SOURCES, Source, get_source
+from orchestrator.data.sources import SOURCES, Source
+from orchestrator.errors import UserError
 
 __all__ = [
     "Dataset",
@@ -31,6 +33,9 @@ __all__ = [
     "prepare",
     "train_counts",
 ]
+
+
+State = Literal["embedded", "added", "prepared", "raw files found", "missing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +74,7 @@ class SourceState:
     title: str
     shape: tuple[int, int, int]
     classes: int
-    state: Literal["embedded", "prepared", "raw files found", "missing"]
+    state: State
     command: str | None = None
 
 
@@ -81,7 +86,7 @@ def open_source(name: str, data_dir: Path) -> Dataset:
     Parameters
     ----------
     name : str
-        A registered source.
+        A source that is registered, or was added to the folder.
     data_dir : Path
         The folder of raw files; the converted file is ``arrow/<name>.arrow`` below it, or in the
         user's cache folder where ``data_dir`` cannot be written.
@@ -93,9 +98,9 @@ def open_source(name: str, data_dir: Path) -> Dataset:
     UserError
         If the source is unknown, or its file is damaged.
     """
-    source = get_source(name)
+    source = source_in(name, data_dir)
     path = _converted(source, Path(data_dir))
-    return _open(source, path, _stamp(path))
+    return _open(source, path, stamp(path))
 
 
 def fingerprint(name: str, data_dir: Path) -> str:
@@ -103,9 +108,9 @@ def fingerprint(name: str, data_dir: Path) -> str:
 
     Raises as :func:`open_source` does.
     """
-    source = get_source(name)
+    source = source_in(name, data_dir)
     path = _converted(source, Path(data_dir))
-    return _fingerprint(source, path, _stamp(path))
+    return _fingerprint(source, path, stamp(path))
 
 
 def check_available(name: str, data_dir: Path) -> None:
@@ -116,8 +121,8 @@ def check_available(name: str, data_dir: Path) -> None:
     MissingData
         If there is neither a converted file nor the raw files.
     """
-    source, data_dir = get_source(name), Path(data_dir)
-    if not find_converted(source, data_dir):
+    source, data_dir = source_in(name, data_dir), Path(data_dir)
+    if not find_converted(name, data_dir):
         check_raw(source, data_dir, data_dir)
 
 
@@ -148,52 +153,53 @@ def prepare(name: str, data_dir: Path, source_dir: Path | None = None) -> Datase
     MissingData
         If ``source_dir`` lacks the raw files, or they are missing and cannot be downloaded.
     UserError
-        If the source is unknown, a download fails, or nothing can be written.
+        If the source is unknown, a download fails, or nothing can be written; or if there is a
+        ``source_dir`` for a source that was added.
     """
-    source, data_dir = get_source(name), Path(data_dir)
+    source, data_dir = source_in(name, data_dir), Path(data_dir)
     if source_dir is None:
-        path = find_converted(source, data_dir) or convert(
-            source, data_dir, data_dir, download=True
+        path = find_converted(name, data_dir) or convert(source, data_dir, data_dir, download=True)
+    elif source.added:
+        raise UserError(
+            f'{name} is data of your own: to replace it, run "engram data add {name} --from '
+            f'{source_dir}"'
         )
     else:
         path = convert(source, data_dir, Path(source_dir), anew=True)
-    return _open(source, path, _stamp(path))
+    return _open(source, path, stamp(path))
 
 
 def list_sources(data_dir: Path) -> list[SourceState]:
     """Say of each source whether it is ready to use; no data are read."""
-    rows = []
-    for name in sorted(SOURCES):
-        source, command = SOURCES[name], None
-        state: Literal["embedded", "prepared", "raw files found", "missing"] = "missing"
+    rows, data_dir = [], Path(data_dir)
+    registered = {name: source for name, source in SOURCES.items() if not source.added}
+    for name, source in sorted((registered | added_sources(data_dir)).items()):
+        state: State = "missing"
+        command = None
         if source.embedded:
             state = "embedded"
-        elif find_converted(source, Path(data_dir)):
+        elif source.added:
+            state = "added"
+        elif find_converted(name, data_dir):
             state = "prepared"
-        elif source.found_in(Path(data_dir)):
+        elif source.layout_in(data_dir) is not None:
             state = "raw files found"
         elif source.download:
-            command = command_for(source, Path(data_dir))
+            command = command_for(source, data_dir)
         rows.append(SourceState(name, source.title, source.shape, source.classes, state, command))
     return rows
 
 
 def _converted(source: Source, data_dir: Path) -> Path:
-    return find_converted(source, data_dir) or convert(source, data_dir, data_dir)
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Tell one content of a path from the next; a replaced file has another inode."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return find_converted(source.name, data_dir) or convert(source, data_dir, data_dir)
 
 
 @lru_cache(maxsize=8)
-def _open(source: Source, path: Path, stamp: tuple[int, int, int]) -> Dataset:
+def _open(source: Source, path: Path, content: tuple[int, int, int]) -> Dataset:
     header, tensors = map_images(path, source)
     return Dataset(source.name, *tensors, header.classes, header.shape, header.fingerprint)
 
 
 @lru_cache(maxsize=64)
-def _fingerprint(source: Source, path: Path, stamp: tuple[int, int, int]) -> str:
+def _fingerprint(source: Source, path: Path, content: tuple[int, int, int]) -> str:
     return read_header(path, source).fingerprint

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shlex
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 from orchestrator.data.arrow import write_images
-from orchestrator.data.sources import Images, Source
+from orchestrator.data.sources import Images, Layout, Source
 from orchestrator.errors import UserError
+
+#: What reading damaged files may raise.
+_UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, AssertionError, EOFError),
+    *(TypeError, KeyError, pickle.UnpicklingError),
+)
 
 
 class MissingData(UserError):
     """The raw files of a source are not there; the message says how to get them."""
 
 
-def find_converted(source: Source, data_dir: Path) -> Path | None:
+def find_converted(name: str, data_dir: Path) -> Path | None:
     """Return the file of a source that was converted earlier, or None."""
-    paths = [folder / f"{source.name}.arrow" for folder in _folders(data_dir)]
+    paths = [folder / f"{name}.arrow" for folder in _folders(data_dir)]
     return next((path for path in paths if path.is_file()), None)
+
+
+def converted_files(data_dir: Path) -> dict[str, Path]:
+    """Return all files that were converted earlier, by the names of their sources."""
+    folders = reversed(_folders(data_dir))
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.arrow"))}
 
 
 def convert(
@@ -58,17 +72,47 @@ def convert(
     """
     if not (download and source.download):
         check_raw(source, data_dir, raw)
+
+    def read() -> Images:
+        if source.layout_in(raw) is None:
+            _download(source, raw)
+        layout = source.layout_in(raw)
+        if layout is None:
+            raise UserError(f"what was downloaded into {raw} is not {_wanted(source)}")
+        return _read(source, layout, raw)
+
+    return store(source, data_dir, read, anew=anew)
+
+
+def store(
+    source: Source, data_dir: Path, images: Callable[[], Images], *, anew: bool = False
+) -> Path:
+    """Write the images of a source for all trials, unless another process has just done so.
+
+    Parameters
+    ----------
+    source : Source
+    data_dir : Path
+        See :func:`convert`.
+    images : callable
+        Gives what is written; called only where something is.
+    anew : bool
+        Whether to replace a file that is already there.
+
+    Raises
+    ------
+    UserError
+        If nothing can be written; and what ``images`` raises.
+    """
     # What is replaced must be replaced where it is found, or it would go on being found.
-    found = find_converted(source, data_dir)
+    found = find_converted(source.name, data_dir)
     folder = _writable([found.parent] if found else _folders(data_dir))
     path = folder / f"{source.name}.arrow"
     with FileLock(folder / f".{source.name}.lock"):
         if anew or not path.is_file():
-            if not source.found_in(raw):
-                _download(source, raw)
-            images = _read(source, raw)
+            content = images()
             try:
-                write_images(path, source, images)
+                write_images(path, source, content)
             except OSError as error:
                 raise UserError(f"{path} cannot be written: {error}") from error
     return path
@@ -82,8 +126,13 @@ def check_raw(source: Source, data_dir: Path, raw: Path) -> None:
     MissingData
         If they are not.
     """
-    if not source.found_in(raw):
+    if source.layout_in(raw) is None:
         raise _missing(source, data_dir, raw)
+
+
+def _wanted(source: Source) -> str:
+    """Say what to put into a folder by hand."""
+    return " or ".join(layout.title or ", ".join(layout.files) for layout in source.layouts)
 
 
 def command_for(source: Source, data_dir: Path) -> str:
@@ -127,14 +176,14 @@ def _download(source: Source, folder: Path) -> None:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{source.name} could not be downloaded ({' '.join(str(error).split())}): "
-            f"check the network, and that {folder} can be written; or put {source.layout} there"
+            f"check the network, and that {folder} can be written; or put {_wanted(source)} there"
         ) from error
 
 
-def _read(source: Source, folder: Path) -> Images:
+def _read(source: Source, layout: Layout, folder: Path) -> Images:
     try:
-        images = source.read(folder)
-    except (OSError, RuntimeError, ValueError, AssertionError, EOFError) as error:
+        images = layout.read(folder)
+    except _UNREADABLE as error:
         raise UserError(
             f"the raw files of {source.name} in {folder} cannot be read "
             f"({' '.join(str(error).split()) or type(error).__name__}): replace them"
@@ -157,11 +206,12 @@ def _read(source: Source, folder: Path) -> Images:
 
 def _missing(source: Source, data_dir: Path, raw: Path) -> MissingData:
     if raw != data_dir:
-        return MissingData(
-            f"{source.name} is not in {raw}: {source.layout or 'the raw files'} "
-            f"({', '.join(source.files)}) should be there"
+        forms = (
+            f"{layout.title or 'the raw files'} ({', '.join(layout.files)})"
+            for layout in source.layouts
         )
-    by_hand = f"put {source.layout or ', '.join(source.files)} there"
+        return MissingData(f"{source.name} is not in {raw}: {' or '.join(forms)} should be there")
+    by_hand = f"put {_wanted(source)} there"
     if source.download is None:
         return MissingData(f"{source.name} is not in {data_dir}: {by_hand}")
     command = command_for(source, data_dir)

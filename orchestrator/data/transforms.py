@@ -1,15 +1,16 @@
-"""What tells the domains of a stream apart: permutations and rotations of uint8 images."""
+"""Transforms of uint8 images: permutations, rotations, and what brings them to a size."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: Images handled at once, which bounds the memory a transform needs beside its result.
-_CHUNK = 4096
+#: Grey levels handled at once: as floats they fit into a processor's cache.
+_CHUNK = 1 << 18
 
 
 def permute_pixels(x: Tensor, permutation: Tensor) -> Tensor:
@@ -57,10 +58,69 @@ def rotate(x: Tensor, degrees: float) -> Tensor:
         torch.tensor([theta], dtype=torch.float64), [1, 1, height, width], align_corners=False
     ).float()
     turned = torch.empty_like(x)
-    for start in range(0, len(x), _CHUNK):
-        part = x[start : start + _CHUNK]
+    for part in _chunks(x, turned):
         # As channels of one image, all images share the interpolation weights.
-        flat = part.reshape(1, -1, height, width).float()
+        flat = x[part].reshape(1, -1, height, width).float()
         moved = functional.grid_sample(flat, grid, align_corners=False).round_().clamp_(0, 255)
-        turned[start : start + _CHUNK] = moved.view(-1, channels, height, width)
+        turned[part] = moved.view(-1, channels, height, width)
     return turned
+
+
+def pad(x: Tensor, height: int, width: int) -> Tensor:
+    """Surround images with zeros; of an odd number, one more below and to the right.
+
+    Parameters
+    ----------
+    x : Tensor
+        uint8 ``[N, C, H, W]``.
+    height, width : int
+        At least ``H`` and ``W``.
+
+    Returns
+    -------
+    Tensor
+        uint8 ``[N, C, height, width]``; ``x`` itself where that is its size.
+    """
+    _, _, old_height, old_width = x.shape
+    if (height, width) == (old_height, old_width):
+        return x
+    top, left = (height - old_height) // 2, (width - old_width) // 2
+    padded = x.new_zeros(*x.shape[:2], height, width)
+    padded[:, :, top : top + old_height, left : left + old_width] = x
+    return padded
+
+
+def resize(x: Tensor, size: int) -> Tensor:
+    """Scale images to a square.
+
+    Bilinear interpolation, over a wider neighbourhood where images shrink (antialiasing); grey
+    levels are rounded.
+
+    Parameters
+    ----------
+    x : Tensor
+        uint8 ``[N, C, H, W]``.
+    size : int
+        Height and width of the result.
+
+    Returns
+    -------
+    Tensor
+        uint8 ``[N, C, size, size]``; ``x`` itself where that is its size.
+    """
+    if x.shape[2:] == (size, size):
+        return x
+    scaled = x.new_empty(*x.shape[:2], size, size)
+    for part in _chunks(x, scaled):
+        moved = functional.interpolate(
+            x[part].float(), (size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+        scaled[part] = moved.round_().clamp_(0, 255)
+    return scaled
+
+
+def _chunks(x: Tensor, result: Tensor) -> Iterator[slice]:
+    """Yield slices of the images that bound the memory a transform needs beside its result."""
+    largest = max(image[:1].numel() for image in (x, result))
+    step = max(1, _CHUNK // max(1, largest))
+    return (slice(start, start + step) for start in range(0, len(x), step))

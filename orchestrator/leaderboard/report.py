@@ -18,10 +18,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.leaderboard.formats import ABSENT, duration, fraction, size
 from orchestrator.leaderboard.statistics import CONFIDENCE
 from orchestrator.leaderboard.table import AS_RELEASED
 
-_ABSENT = "-"
 _PROBLEMS = ("missing", "diverged", "errors")
 _GAP = 2  # blanks between the columns of a terminal table
 _NARROWEST_TEXT = 8
@@ -130,28 +130,40 @@ def write_parquet(table: pd.DataFrame, path: str | Path) -> Path:
     return Path(path)
 
 
-def save(table: pd.DataFrame, folder: str | Path) -> tuple[Path, Path]:
-    """Write ``leaderboard.md`` and ``leaderboard.parquet`` into a folder; return their paths.
+def write_text(text: str, path: str | Path) -> Path:
+    """Write Markdown or HTML as UTF-8; a reader sees the old file or the new one.
+
+    Missing folders are made. Returns the path.
+    """
+    with _replacing(Path(path)) as fresh:
+        fresh.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def save(table: pd.DataFrame, folder: str | Path, page: str | None = None) -> tuple[Path, ...]:
+    """Write ``leaderboard.md``, ``.parquet`` and, given the page, ``.html``; return their paths.
 
     Each file is replaced as a whole, so that a reader never sees half of one.
     """
-    markdown = Path(folder) / "leaderboard.md"
-    with _replacing(markdown) as fresh:
-        fresh.write_text(to_markdown(table), encoding="utf-8")
-    return markdown, write_parquet(table, Path(folder) / "leaderboard.parquet")
+    path = Path(folder) / "leaderboard"
+    saved = [
+        write_text(to_markdown(table), path.with_suffix(".md")),
+        write_parquet(table, path.with_suffix(".parquet")),
+    ]
+    return (*saved, *([write_text(page, path.with_suffix(".html"))] if page is not None else []))
 
 
 def _columns(problems: bool) -> list[_Column]:
     columns = [
-        _Column("#", lambda row: _ABSENT if pd.isna(row["rank"]) else str(row["rank"])),
+        _Column("#", lambda row: ABSENT if pd.isna(row["rank"]) else str(row["rank"])),
         _Column("method", _method, _BLANKS),
         _Column("settings", lambda row: row["settings"] or "default", _COMMAS),
         _Column("accuracy", _accuracy),
-        _Column("forgetting", lambda row: _fraction(row["forgetting"])),
-        _Column("backward\ntransfer", lambda row: _fraction(row["backward_transfer"])),
-        _Column("learning\naccuracy", lambda row: _fraction(row["learning_accuracy"])),
-        _Column("memory", lambda row: _bytes(row["bytes_kept"])),
-        _Column("time", lambda row: _seconds(row["seconds"])),
+        _Column("forgetting", lambda row: fraction(row["forgetting"])),
+        _Column("backward\ntransfer", lambda row: fraction(row["backward_transfer"])),
+        _Column("learning\naccuracy", lambda row: fraction(row["learning_accuracy"])),
+        _Column("memory", lambda row: size(row["bytes_kept"])),
+        _Column("time", lambda row: duration(row["seconds"])),
         _Column("n", lambda row: str(row["n"])),
     ]
     return [*columns, _Column("problems", _problems, _COMMAS)] if problems else columns
@@ -209,9 +221,9 @@ def _method(row: Any) -> str:
 
 
 def _accuracy(row: Any) -> str:
-    mean, low, high = (_fraction(row[f"average_accuracy{end}"]) for end in ("", "_low", "_high"))
+    mean, low, high = (fraction(row[f"average_accuracy{end}"]) for end in ("", "_low", "_high"))
     if row["n"] == 0:
-        return _ABSENT
+        return ABSENT
     return f"{mean} (one seed)" if row["n"] == 1 else f"{mean} [{low}, {high}]"
 
 
@@ -221,33 +233,9 @@ def _problems(row: Any) -> str:
     return ", ".join(f"{count} {problem}" for problem, count in counts.items() if count)
 
 
-def _fraction(value: float) -> str:
-    """Return three decimals without the leading zero: .912, -.050, 1.000."""
-    return _ABSENT if pd.isna(value) else re.sub(r"^(-?)0\.", r"\1.", f"{value:z.3f}")
-
-
-def _bytes(value: float) -> str:
-    """Return bytes in decimal units: 512 B, 1.5 KB, 123 MB."""
-    if pd.isna(value):
-        return _ABSENT
-    power = next((k for k in range(4) if round(value / 1000**k) < 1000), 4)
-    value /= 1000**power
-    decimals = 1 if power and round(value, 1) < 100 else 0
-    return f"{value:.{decimals}f} {('B', 'KB', 'MB', 'GB', 'TB')[power]}"
-
-
-def _seconds(value: float) -> str:
-    """Return a duration as 4.2 s, 3.4 min or 2.1 h."""
-    if pd.isna(value):
-        return _ABSENT
-    if round(value, 1) < 60:
-        return f"{value:.1f} s"
-    return f"{value / 60:.1f} min" if round(value / 60, 1) < 60 else f"{value / 3600:.1f} h"
-
-
 def _markdown_cell(column: str, value: Any) -> str:
     if pd.isna(value):
-        return _ABSENT
+        return ABSENT
     if isinstance(value, float):
         return f"{value:z.{_DECIMALS.get(column, 4)}f}"
     return re.sub(r"([\\|`*<])", r"\\\1", " ".join(str(value).split()))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from orchestrator.leaderboard.statistics import mean_interval
+from orchestrator.leaderboard.statistics import Interval, mean_interval
 from orchestrator.metrics import METRICS
 from orchestrator.setups import compact_json, differing, labels, leaves
+
+#: A record as plain values, by column.
+Record = Mapping[Any, Any]
 
 #: Order of the scenarios on the leaderboard, hardest first.
 SCENARIOS = ("class-incremental", "domain-incremental", "task-incremental")
@@ -25,6 +31,7 @@ _OUTCOMES = ("finished", "diverged", "error")
 _BLOCK = ["dataset", "scenario"]
 _FAMILY = [*_BLOCK, "method", "settings", "variant"]
 _GROUP = [*_FAMILY, "setup"]
+_TRIALS = "trials"  # of a row, until it is part of the table
 _IDENTIFYING = ["id", *_GROUP, "seed"]
 
 #: The columns of the leaderboard, in order.
@@ -41,6 +48,23 @@ _DTYPES = {
     column: "str" if column in _TEXTS else "Int64" if column in _COUNTS else "float64"
     for column in COLUMNS
 }
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A leaderboard and the trials behind it.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        As of :func:`build_leaderboard`.
+    trials : tuple of list
+        For each row of the table the records that it pools, with all their columns, by seed and
+        stream seed; those that did not finish among them. Empty where all are missing.
+    """
+
+    table: pd.DataFrame
+    trials: tuple[list[Record], ...]
 
 
 def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -82,6 +106,15 @@ def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None
         records, or two ids with the same group, seed and stream seed. The latter differ in
         something that the setup does not say, and no choice between them would be honest.
     """
+    return pool(records, planned).table
+
+
+def pool(records: pd.DataFrame, planned: pd.DataFrame | None = None) -> Pooled:
+    """Return the leaderboard together with the trials of each row.
+
+    Parameters and errors as in :func:`build_leaderboard`; further columns of the records are kept.
+    """
+    records = records.reset_index(drop=True)
     numbers = [*METRICS, *COSTS]
     done = _checked(records, [*_IDENTIFYING, "stream_seed", "outcome", *numbers], "records")
     unknown = sorted(set(done["outcome"]) - set(_OUTCOMES))
@@ -98,15 +131,24 @@ def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None
     plan = _checked(planned, _IDENTIFYING, "planned").drop_duplicates("id")
     missing = plan[~plan["id"].isin(done["id"])]
 
-    groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    for key, trials in done.groupby(_GROUP):
-        groups[key] = _row(trials)
-    for key, trials in missing.groupby(_GROUP):
-        groups.setdefault(key, _row(done.iloc[:0]))["missing"] = len(trials)
-    rows = [dict(zip(_GROUP, key, strict=True)) | row for key, row in sorted(groups.items())]
+    absent = Counter(_keys(missing))
+    trials: dict[tuple[str, ...], list[Record]] = {key: [] for key in absent}
+    for key, record in zip(_keys(done), records.to_dict("records"), strict=True):
+        trials.setdefault(key, []).append(record)
+    for some in trials.values():
+        some.sort(key=lambda record: (record["seed"], record["stream_seed"]))
+    rows = [
+        dict(zip(_GROUP, key, strict=True)) | _row(some) | {"missing": absent[key], _TRIALS: some}
+        for key, some in sorted(trials.items())
+    ]
     _name_apart(rows)
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(_DTYPES)
-    return _ranked(table)
+    table = _ranked(pd.DataFrame(rows, columns=list(COLUMNS)).astype(_DTYPES))
+    return Pooled(table.reset_index(drop=True), tuple(rows[i][_TRIALS] for i in table.index))
+
+
+def _keys(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return for each trial what it must share with others to be pooled with them."""
+    return list(zip(*(frame[column] for column in _GROUP), strict=True))
 
 
 def _checked(frame: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataFrame:
@@ -147,33 +189,48 @@ def _refuse_duplicates(done: pd.DataFrame) -> None:
         )
 
 
-def _row(trials: pd.DataFrame) -> dict[str, Any]:
+def _row(trials: Sequence[Record]) -> dict[str, Any]:
     """Return the numbers of one group."""
-    finished = _independent(trials[trials["outcome"] == "finished"])
-    row: dict[str, Any] = {"n": len(finished)}
+    groups = independent([trial for trial in trials if trial["outcome"] == "finished"])
+
+    def pooled(column: str) -> Interval:
+        return mean_interval([np.mean([_number(trial[column]) for trial in g]) for g in groups])
+
+    row: dict[str, Any] = {"n": len(groups)}
     for metric in METRICS:
-        mean, low, high, _ = mean_interval(finished[metric])
+        mean, low, high, _ = pooled(metric)
         row |= {metric: mean, f"{metric}_low": low, f"{metric}_high": high}
-    row |= {cost: mean_interval(finished[cost]).mean for cost in COSTS}
-    return row | {
-        count: int((trials["outcome"] == outcome).sum()) for outcome, count in _COUNTED_AS.items()
-    }
+    row |= {cost: pooled(cost).mean for cost in COSTS}
+    outcomes = Counter(trial["outcome"] for trial in trials)
+    return row | {count: outcomes[outcome] for outcome, count in _COUNTED_AS.items()}
 
 
-def _independent(finished: pd.DataFrame) -> pd.DataFrame:
-    """Average trials of one seed where seeds are crossed with stream seeds.
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
 
-    Such trials share their first weights and draws: taken one by one they would count as more
-    evidence than they are.
+
+def independent(finished: Sequence[Record]) -> list[list[Record]]:
+    """Return trials in groups that each count as one value: every trial alone, or by seed.
+
+    Where seeds are crossed with stream seeds, trials of one seed share their first weights and
+    draws; taken one by one they would count as more evidence than they are.
+
+    Parameters
+    ----------
+    finished : sequence of mapping
+        The finished trials of one row, with ``id`` and ``seed``.
     """
-    if finished["seed"].nunique() < 2 or not finished["seed"].duplicated().any():
-        return finished
-    means = finished.sort_values("id").groupby("seed")[[*METRICS, *COSTS]]
-    return means.agg(lambda values: values.mean(skipna=False)).reset_index()
+    seeds = Counter(trial["seed"] for trial in finished)
+    if len(seeds) < 2 or max(seeds.values()) < 2:
+        return [[trial] for trial in finished]
+    groups: dict[int, list[Record]] = {}
+    for trial in sorted(finished, key=lambda trial: str(trial["id"])):
+        groups.setdefault(trial["seed"], []).append(trial)
+    return list(groups.values())
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with ranks, sorted."""
+    """Return the table with ranks, sorted; the index tells where each row was before."""
     table["rank"] = (
         table[(table["n"] > 0) & (table["variant"] != AS_RELEASED)]
         .groupby(_BLOCK)["average_accuracy"]
@@ -187,7 +244,7 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
         worst=-table["average_accuracy"],
     )
     by = ["dataset", "place", "scenario", "rank", "worst", "method", "settings", "variant"]
-    return table.loc[keys.sort_values(by, na_position="last").index].reset_index(drop=True)
+    return table.loc[keys.sort_values(by, na_position="last").index]
 
 
 def _name_apart(rows: list[dict[str, Any]]) -> None:

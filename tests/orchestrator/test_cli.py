@@ -54,6 +54,7 @@ COMMANDS = (
     ["list"],
     ["data", "list"],
     ["data", "prepare"],
+    ["data", "add"],
     ["ui"],
 )
 
@@ -348,6 +349,24 @@ def test_leaderboard_in_every_form(answer: Callable[..., Answer], done: Path, ho
     assert (bounds.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
 
 
+def test_leaderboard_as_a_page(answer: Callable[..., Answer], done: Path, home: Path) -> None:
+    shutil.copytree(done / "results", home / "results")
+    given = answer("leaderboard", "tiny", "--format", "html")
+    path = Path("results/leaderboards/tiny/leaderboard.html")
+    assert (given.status, given.err) == (0, "")
+    assert given.out == f"{path}: open it in a browser; it needs no network\n"
+    page = path.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "Accuracy after each task" in page
+
+    output = home / "deep" / "page.html"
+    given = answer("leaderboard", "tiny", "--format", "html", "--output", output)
+    assert given.status == 0
+    assert output.read_text(encoding="utf-8") == page
+    assert answer("leaderboard", "--format", "html").status == 0
+    assert "All sweeps" in (home / "results/leaderboards/leaderboard.html").read_text()
+
+
 def test_leaderboard_by_the_file_of_its_space(answer: Callable[..., Answer], done: Path) -> None:
     given = answer("leaderboard", done / "tiny.yaml", "--results", done / "results")
     assert given.status == 0
@@ -370,6 +389,7 @@ def test_leaderboard_mistakes(answer: Callable[..., Answer], done: Path, home: P
         (["--format", "parquet"], "--output FILE"),
         (["--format", "md", "--output", "file/x.md"], "file/x.md: cannot be written ("),
         (["--format", "parquet", "--output", "."], ".: is a folder; give a file"),
+        (["--format", "html", "--output", "file/x.html"], "file/x.html: cannot be written ("),
     ):
         given = answer("leaderboard", *arguments, "--results", results)
         assert (given.status, given.err.count("\n")) == (2, 1)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from methods.core import registry
+from methods.core.registry import method_class
+from orchestrator import identity
 from orchestrator.errors import UserError
 from orchestrator.identity import Environment, code_hash, trial_id
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan, make_plan, trial_code
 from orchestrator.trial import Trial, TrialConfig
 
 Write = Callable[..., Path]
@@ -151,10 +153,11 @@ def test_a_trial_reads_as_its_legend(plan: MakePlan) -> None:
         (trial,) = plan(SMALL + text).trials
         return trial
 
-    trial = only("method: [replay: {freeze_depth: 1, buffer_size: 9, policy: reservoir}]\nseed: 3")
-    assert trial.config.label == "replay[buffer_size=9,freeze_depth=1,policy=reservoir]"
+    options = "{freeze_depth: 1, buffer_size: 9, memory.policy: reservoir}"
+    trial = only(f"method: [replay: {options}]\nseed: 3")
+    assert trial.config.label == "replay[buffer_size=9,freeze_depth=1,memory.policy=reservoir]"
     assert trial.config.name == (
-        "split-digits/class-incremental/replay[buffer_size=9,freeze_depth=1,policy=reservoir]/seed=3"
+        "split-digits/class-incremental/replay[buffer_size=9,freeze_depth=1,memory.policy=reservoir]/seed=3"
     )
     assert only("method: naive").config.label == "naive"
 
@@ -239,3 +242,21 @@ def test_a_plugged_in_method_changes_its_trials_with_its_code(
     assert [t.config.method for t in after.trials] == ["naive", "elsewhere"]
     assert before.trials[0].id == after.trials[0].id, "the code of another method"
     assert before.trials[1].id != after.trials[1].id
+
+
+def test_no_source_of_data_is_part_of_the_code_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    find, hashed = identity._source, set()
+
+    def note(module: str) -> Path | None:
+        path = find(module)
+        if path is not None:
+            hashed.add(module)
+        return path
+
+    monkeypatch.setattr(identity, "_source", note)
+    code_hash.cache_clear()
+    trial_code(method_class("naive"))
+    assert {"orchestrator.data.streams", "orchestrator.data.stream_config"} <= hashed
+    # Their fingerprint answers for data: a new source leaves all trials as they are.
+    readers = ("orchestrator.data.sources", "orchestrator.data.added", "orchestrator.data.arrow")
+    assert not [module for module in hashed if module.startswith(readers)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import accuracy_score, f1_score
 
 from orchestrator import metrics
 
@@ -23,9 +24,27 @@ WORKED = {
     "forward_transfer": ((0.3 - 0.2) + (0.4 - 0.3)) / 2,
 }
 
+#: True classes in rows, classes named in columns; the worked example of the formulas.
+CONFUSED = np.array([[3, 1, 0], [1, 3, 0], [0, 0, 2]])
+WORKED_CONFUSED = {
+    "union_accuracy": (3 + 3 + 2) / 10,
+    "macro_f1": (2 * 3 / (4 + 4) + 2 * 3 / (4 + 4) + 2 * 2 / (2 + 2)) / 3,
+}
+
 matrices = st.integers(1, 6).flatmap(
     lambda tasks: arrays(np.float64, (tasks + 1, tasks), elements=st.floats(0, 1, width=32))
 )
+
+
+confusions = st.integers(1, 6).flatmap(
+    lambda classes: arrays(np.int64, (classes, classes), elements=st.integers(0, 40))
+)
+
+
+def of_accuracies(R: ArrayLike) -> dict[str, float]:
+    """The metrics of an accuracy matrix alone."""
+    values = metrics.summary(R, CONFUSED)
+    return {name: values[name] for name in WORKED}
 
 
 def without_the_future(R: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -44,9 +63,16 @@ def test_worked_example_in_class_incremental(name: str) -> None:
     assert math.isnan(result) if name == "forward_transfer" else result == expected
 
 
-def test_summary_has_all_six_in_order() -> None:
-    assert metrics.summary(DOMAIN) == {k: pytest.approx(v) for k, v in WORKED.items()}
-    assert tuple(metrics.summary(DOMAIN)) == metrics.METRICS == tuple(WORKED)
+@pytest.mark.parametrize("name", WORKED_CONFUSED)
+def test_worked_example_of_a_confusion_matrix(name: str) -> None:
+    assert getattr(metrics, name)(CONFUSED) == pytest.approx(WORKED_CONFUSED[name])
+
+
+def test_summary_has_all_in_order() -> None:
+    worked = WORKED | WORKED_CONFUSED
+    assert metrics.summary(DOMAIN, CONFUSED) == {k: pytest.approx(v) for k, v in worked.items()}
+    assert tuple(metrics.summary(DOMAIN, CONFUSED)) == metrics.METRICS == tuple(worked)
+    assert tuple(metrics.confusion_summary(CONFUSED)) == metrics.CONFUSION_METRICS
 
 
 def test_a_list_of_lists_will_do() -> None:
@@ -70,9 +96,9 @@ def test_improving_with_the_last_task_is_negative_forgetting() -> None:
 
 
 def test_one_task_has_no_transfer_and_no_forgetting() -> None:
-    result = metrics.summary([[0.5], [0.9]])
+    result = of_accuracies([[0.5], [0.9]])
     assert [result[name] for name in metrics.METRICS[:3]] == [0.9, 0.9, 0.9]
-    assert all(math.isnan(result[name]) for name in metrics.METRICS[3:])
+    assert all(math.isnan(result[name]) for name in list(WORKED)[3:])
 
 
 @pytest.mark.parametrize("row", [0, 1])
@@ -102,7 +128,7 @@ def test_a_hole_at_a_learnt_task_is_an_error(name: str, hole: float) -> None:
 @given(matrices)
 def test_the_future_matters_to_forward_transfer_alone(R: NDArray[np.float64]) -> None:
     before = R.copy()
-    full, past = metrics.summary(R), metrics.summary(without_the_future(R))
+    full, past = of_accuracies(R), of_accuracies(without_the_future(R))
     assert math.isnan(past.pop("forward_transfer"))
     full.pop("forward_transfer")
     assert full == pytest.approx(past, nan_ok=True)
@@ -112,7 +138,7 @@ def test_the_future_matters_to_forward_transfer_alone(R: NDArray[np.float64]) ->
 @settings(deadline=None, max_examples=60)
 @given(matrices)
 def test_relations_between_the_metrics(R: NDArray[np.float64]) -> None:
-    tasks, m = R.shape[1], metrics.summary(R)
+    tasks, m = R.shape[1], of_accuracies(R)
     for name in metrics.METRICS[:3]:
         assert 0 <= m[name] <= 1
     if tasks == 1:
@@ -127,7 +153,33 @@ def test_relations_between_the_metrics(R: NDArray[np.float64]) -> None:
 def test_a_shift_moves_accuracies_and_leaves_differences(
     R: NDArray[np.float64], shift: float
 ) -> None:
-    one, other = metrics.summary(R), metrics.summary(R + shift)
-    for i, name in enumerate(metrics.METRICS):
+    one, other = of_accuracies(R), of_accuracies(R + shift)
+    for i, name in enumerate(WORKED):
         expected = one[name] + (shift if i < 3 else 0)
         assert other[name] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(confusions)
+def test_confusion_metrics_are_those_of_scikit_learn(C: NDArray[np.int64]) -> None:
+    true, named = (np.repeat(axis.ravel(), C.ravel()) for axis in np.indices(C.shape))
+    if not len(true):
+        assert all(math.isnan(value) for value in metrics.confusion_summary(C).values())
+        return
+    occurring = np.unique(true)
+    expected = f1_score(true, named, labels=occurring, average="macro", zero_division=0.0)
+    assert metrics.macro_f1(C) == pytest.approx(expected)
+    assert metrics.union_accuracy(C) == pytest.approx(accuracy_score(true, named))
+
+
+def test_a_class_without_images_has_no_part_and_a_forgotten_one_has() -> None:
+    C = [[2, 0, 0], [2, 0, 0], [0, 0, 0]]
+    assert metrics.macro_f1(C) == pytest.approx((2 * 2 / (2 + 4) + 0) / 2)
+    assert metrics.union_accuracy(C) == 0.5
+
+
+@pytest.mark.parametrize("name", WORKED_CONFUSED)
+@pytest.mark.parametrize("C", [np.zeros((2, 3)), np.zeros(3), [[1, -1], [0, 1]]])
+def test_what_is_no_confusion_matrix_is_refused(name: str, C: ArrayLike) -> None:
+    with pytest.raises(ValueError, match="a confusion matrix"):
+        getattr(metrics, name)(C)

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
 
+from orchestrator.data.sources import SOURCES, Images, Layout, Source
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 
@@ -71,6 +73,27 @@ def test_more_training_images_than_a_task_has_are_a_mistake(plan: MakePlan, writ
             "seed: 0..3\ntrain_per_task: 2000\nmethod: naive\n"
         )
     assert "\n" not in str(caught.value), "one value is one mistake"
+
+
+def test_the_smallest_source_of_several_counts(
+    plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = np.zeros((52, 1, 8, 8), np.uint8), np.arange(52) % 26
+    layout = Layout(lambda folder: Images(x, y, x, y))
+    monkeypatch.setitem(SOURCES, "few", Source("few", "few", 26, (1, 8, 8), (layout,)))
+    text = "dataset: digits+few\nmethod: naive\ntrain_per_task: {}\n"
+    (trial,) = plan(text.format(52)).trials
+    assert trial.config.stream.tasks == 2
+    with pytest.raises(UserError, match=r"at most 52, .* smallest of 2 tasks of digits\+few, "):
+        plan(text.format(53))
+
+
+def test_all_sources_of_a_stream_are_looked_for(plan: MakePlan) -> None:
+    with pytest.raises(UserError) as caught:
+        plan(ONE.replace("split-digits", "digits+mnist+svhn").replace("tasks: 5\n", ""))
+    lines = str(caught.value).splitlines()
+    where = [line.split(" is not in ")[0].split(": ")[1:] for line in lines]
+    assert where == [["dataset", "mnist"], ["dataset", "svhn"]]
 
 
 def test_missing_data_name_the_command_that_prepares_them(plan: MakePlan, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def record(trial: str = "0" * 16, **changed: Any) -> dict[str, Any]:
         if field.type == pa.string()
         else {"network": 1}
         if pa.types.is_map(field.type)
+        else []
+        if pa.types.is_list(field.type)
         else 0
         for field in SCHEMA
     }
@@ -210,3 +212,15 @@ def test_a_writer_killed_at_any_moment_leaves_whole_records_only(
         assert records
         assert {len(found["traceback"]) for found in records} == {300_000}
         assert len(store.read_sweep("sweep")[0]["id"]) == 300_000
+
+
+def test_what_a_sweep_says_of_itself_is_kept(tmp_path: Path) -> None:
+    store = ResultsStore(tmp_path)
+    assert store.read_about("digits") == {}
+    about = {"description": "A first look: 8 × 8", "command": "engram run digits"}
+    store.write_about("digits", about)
+    assert store.read_about("digits") == about
+    assert store.sweep_names() == []
+    (tmp_path / "sweeps" / "about" / "digits.json").write_text("{")
+    with pytest.raises(UserError, match="run the sweep again"):
+        store.read_about("digits")

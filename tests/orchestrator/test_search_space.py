@@ -26,7 +26,7 @@ freeze_depth: [0, 1]
 buffer_size: [50, 200]
 method:
   - naive
-  - replay: {policy: reservoir}
+  - replay: {memory.policy: reservoir}
   - joint
 seed: 0..2
 resources: {cpus: 1}
@@ -52,9 +52,9 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         [(9, "budget.batch_sise", "unknown key; did you mean 'batch_size'?")],
     ),
     "unknown key in an entry": (
-        "policy: reservoir",
-        "polcy: reservoir",
-        [(12, "replay.polcy", "unknown key; did you mean 'policy'?")],
+        "memory.policy: reservoir",
+        "memory.polcy: reservoir",
+        [(12, "replay.memory.polcy", "unknown key; did you mean 'policy'?")],
     ),
     "unknown key in resources": (
         "cpus: 1",
@@ -131,8 +131,8 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         [(13, "method[2]", "no method is called 'jiont'; did you mean 'joint'?")],
     ),
     "misspelt method with options": (
-        "- replay: {policy: reservoir}",
-        "- repaly: {policy: reservoir}\n  - replay",
+        "- replay: {memory.policy: reservoir}",
+        "- repaly: {memory.policy: reservoir}\n  - replay",
         [(12, "repaly", "no method is called 'repaly'; did you mean 'replay'?")],
     ),
     "misspelt network": (
@@ -143,7 +143,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "nameless network": (
         "{name: mlp, widths: [20, 20]}",
         "{widths: [20, 20]}",
-        [(5, "network", "needs a name, as in {name: …}; possible: cnn, mlp")],
+        [(5, "network", "needs a name, as in {name: …}; possible: alexnet, cnn, mlp, ")],
     ),
     "misspelt optimizer": (
         "name: adam",
@@ -151,25 +151,25 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         [(6, "optimizer", "cannot be 'adan'; did you mean 'adam'?")],
     ),
     "misspelt policy": (
-        "policy: reservoir",
-        "policy: reservior",
-        [(12, "replay.policy", "cannot be 'reservior'; did you mean 'reservoir'?")],
+        "memory.policy: reservoir",
+        "memory.policy: reservior",
+        [(12, "replay.memory.policy", "cannot be 'reservior'; did you mean 'reservoir'?")],
     ),
     "misspelt word among numbers": (
-        "policy: reservoir",
+        "memory.policy: reservoir",
         "replay_loss: 1/T",
         [(12, "replay.replay_loss", "cannot be '1/T'; did you mean '1/t'?")],
     ),
     "number too large among words": (
-        "policy: reservoir",
+        "memory.policy: reservoir",
         "replay_loss: 2.0",
         [(12, "replay.replay_loss", "should be less than 1, not 2.0")],
     ),
     "empty axis": ("[50, 200]", "[]", [(9, "buffer_size", "is an empty list")]),
     "empty axis in an entry": (
-        "policy: reservoir",
-        "policy: []",
-        [(12, "replay.policy", "is an empty list")],
+        "memory.policy: reservoir",
+        "memory.policy: []",
+        [(12, "replay.memory.policy", "is an empty list")],
     ),
     "no seed": ("seed: 0..2", "seed: []", [(14, "seed", "is an empty list")]),
     "repeated seed": ("0..2", "[0, 1, 0]", [(14, "seed[2]", "0 is there already")]),
@@ -181,7 +181,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "endless range": ("0..2", "0..99999999999", [(14, "seed", "is not a range")]),
     "too deep": ("[0, 1]", "[0, 3]", [(8, "freeze_depth[1]", "which has 2 blocks; give 0 to 2")]),
     "too deep in an entry": (
-        "policy: reservoir",
+        "memory.policy: reservoir",
         "freeze_depth: 3",
         [(12, "replay.freeze_depth", "freeze_depth 3 is deeper than the network")],
     ),
@@ -196,7 +196,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         [(7, "budget.epochs", "give iterations or epochs, not both")],
     ),
     "two budgets of memory": (
-        "policy: reservoir",
+        "memory.policy: reservoir",
         "per_class: 5",
         [(12, "replay.per_class", "give buffer_size or per_class, not both")],
     ),
@@ -207,17 +207,29 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     ),
     "no dataset": ("dataset: split-digits\n", "", [(1, "dataset is missing", "split-digits")]),
     "no method": (
-        "method:\n  - naive\n  - replay: {policy: reservoir}\n  - joint\n",
+        "method:\n  - naive\n  - replay: {memory.policy: reservoir}\n  - joint\n",
         "",
-        [(1, "method is missing", "possible: joint, naive, replay")],
+        [
+            (
+                1,
+                "method is missing",
+                "possible: ewc, glr, joint, latent-replay, naive, ",
+            )
+        ],
     ),
     "empty list of methods": (
-        "method:\n  - naive\n  - replay: {policy: reservoir}\n  - joint\n",
+        "method:\n  - naive\n  - replay: {memory.policy: reservoir}\n  - joint\n",
         "method: []\n",
-        [(10, "method", "is an empty list; possible: joint, naive, replay")],
+        [
+            (
+                10,
+                "method",
+                "is an empty list; possible: ewc, glr, joint, latent-replay, naive, ",
+            )
+        ],
     ),
     "options that are no mapping": (
-        "{policy: reservoir}",
+        "{memory.policy: reservoir}",
         "500",
         [(12, "replay", "should hold options such as {buffer_size: 500}, not 500")],
     ),
@@ -226,17 +238,57 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "nothing for a method": ("- naive", "-", [(11, "method[0]", "not null")]),
     "empty mapping for a method": ("- naive", "- {}", [(11, "method[0]", "not {}")]),
     "axis that no method uses": (
-        "  - replay: {policy: reservoir}\n",
+        "  - replay: {memory.policy: reservoir}\n",
         "",
         [
             (8, "freeze_depth", "put it into a method's own entry: joint: {freeze_depth: …}"),
-            (9, "buffer_size", "none of the methods here has it; replay would"),
+            (9, "buffer_size", "has it; glr, latent-replay, rehearsal, replay would"),
         ],
     ),
     "option of other datasets": (
         "tasks: 5",
         "tasks: 5\npermute_first: false",
         [(5, "permute_first", "none of the datasets here has this option")],
+    ),
+    "source for a dataset": (
+        "split-digits",
+        "digits",
+        [(2, "dataset", "digits is a source, of which streams are made; possible: split-digits")],
+    ),
+    "misspelt source of several": (
+        "split-digits\nscenario: class-incremental\ntasks: 5",
+        "digits+mnits",
+        [(2, "dataset", "unknown dataset 'digits+mnits'; did you mean 'digits+mnist'?")],
+    ),
+    "number of tasks where each source is one": (
+        "dataset: split-digits\nscenario: class-incremental\n",
+        "dataset: digits+digits\n",
+        [(3, "tasks", "none of the datasets here has this option")],
+    ),
+    "all images held out": (
+        "tasks: 5",
+        "tasks: 5\nvalidation: [0.1, 1.0]",
+        [(5, "validation[1]", "should be less than 1, not 1.0")],
+    ),
+    "fewer images than can be divided": (
+        "tasks: 5",
+        "tasks: 5\ntrain_per_task: [2, 3]\nvalidation: 0.5",
+        [(6, "validation", "needs train_per_task to be at least 3, one more than a task of split")],
+    ),
+    "two sizes": (
+        "tasks: 5",
+        "tasks: 5\npad_to: 10\nresize: [null, 10]",
+        [(6, "resize[1]", "give pad_to or resize, not both")],
+    ),
+    "padded to less": (
+        "tasks: 5",
+        "tasks: 5\npad_to: [7, 8]",
+        [(5, "pad_to[0]", "should be at least 8, the largest height or width of images of split")],
+    ),
+    "zeros permuted where there are none": (
+        "dataset: split-digits\nscenario: class-incremental\n",
+        "dataset: permuted-digits\npermute: [raw, padded]\n",
+        [(3, "permute[1]", "nothing is padded; give pad_to too, as in pad_to: 32")],
     ),
     "key twice": ("tasks: 5", "tasks: 5\ntasks: 2", [(5, "tasks", "stands twice")]),
     "nested key twice": (

@@ -263,7 +263,8 @@ def test_the_leaderboard_counts_what_did_not_finish(first: Ran) -> None:
     assert "2 diverged" in first.board
     assert "Trials not in the means: 0 missing, 2 diverged, 2 with errors." in first.board
     saved = first.home / "results" / "leaderboards" / "mixed"
-    assert {path.name for path in saved.iterdir()} == {"leaderboard.md", "leaderboard.parquet"}
+    kinds = {"leaderboard.md", "leaderboard.parquet", "leaderboard.html"}
+    assert {path.name for path in saved.iterdir()} == kinds
     for path in saved.iterdir():
         assert str(path.relative_to(first.home)) in first.done.stdout
     assert " ui mixed" in first.done.stdout
@@ -275,7 +276,7 @@ def test_nothing_is_left_in_the_working_folder_but_what_is_named(first: Ran) -> 
         *("mlflow.db", "mlartifacts"),
     }
     assert {path.name for path in first.store.folder.iterdir()} == {
-        *("trials", "sweeps", "leaderboards", ".lock"),
+        *("trials", "curves", "sweeps", "leaderboards", ".lock"),
     }
 
 
@@ -289,6 +290,7 @@ def test_mlflow_holds_one_parent_and_one_child_for_each_trial(first: Ran) -> Non
         "search_space.yaml",
         "environment.json",
         "leaderboard.md",
+        "leaderboard.html",
     }
     text = found.client.download_artifacts(found.parent.info.run_id, "search_space.yaml")
     assert Path(text).read_text() == SPACE
@@ -343,10 +345,14 @@ def test_a_run_has_its_metrics_by_task(first: Ran) -> None:
 def test_a_run_has_its_pictures_and_its_status(first: Ran) -> None:
     found = Mlflow.of(first.home)
     always = {"config.yaml", "accuracy_matrix.csv", "accuracy_matrix.svg"}
+    more = {
+        "finished": {"confusion_matrix.csv", "confusion_matrix.svg"},
+        "error": {"traceback.txt"},
+        "diverged": set(),
+    }
     for record in first.store.records():
         run = found.child(record)
-        failed = record["outcome"] == "error"
-        assert found.files(run) == always | ({"traceback.txt"} if failed else set())
+        assert found.files(run) == always | more[record["outcome"]]
         assert run.info.status == ("FINISHED" if record["outcome"] == "finished" else "FAILED")
 
 

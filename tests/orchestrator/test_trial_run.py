@@ -17,9 +17,10 @@ from methods.core.method import Method
 from methods.core.task import Batch
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.identity import Environment
+from orchestrator.machine import OtherData
 from orchestrator.results import SCHEMA
 from orchestrator.trial import Trial, TrialConfig
-from orchestrator.trial_run import OtherData, Report, TrialRun
+from orchestrator.trial_run import Report, TrialRun
 
 Reports = Callable[..., list[Report]]
 
@@ -55,7 +56,12 @@ def test_each_task_is_reported_with_its_row_and_its_losses(reports: Reports) -> 
     assert last.record is not None
     assert last.record["outcome"] == "finished"
     np.testing.assert_array_equal(last.record["accuracy"][1:], [first.row, last.row])
-    assert set(first.scalars) == set(last.scalars) == {"loss/new"}
+    assert set(first.curves.series) == set(last.curves.series) == {"loss/new"}
+    again = Report.from_json(last.to_json())
+    assert (again.task, repr(again.row), repr(again.record)) == (
+        *(last.task, repr(last.row)),
+        repr(last.record),
+    )
     assert set(last.record) == set(SCHEMA.names)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+
+from orchestrator.data.sources import SOURCES
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
@@ -19,6 +24,15 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "cache-home"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     return home
+
+
+@pytest.fixture(autouse=True)
+def known_sources() -> Iterator[None]:
+    """Forget the sources that a test has made known."""
+    before = dict(SOURCES)
+    yield
+    SOURCES.clear()
+    SOURCES.update(before)
 
 
 @pytest.fixture
@@ -34,11 +48,19 @@ def shared() -> Path:
     return SHARED
 
 
-def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    """Write an array as MNIST's own file format has it."""
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+def write_idx(path: Path, array: NDArray[Any]) -> None:
+    """Write an array of uint8 or int32 as MNIST's own file format has it."""
+    kind = {"uint8": 8, "int32": 12}[array.dtype.name]
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(header + array.tobytes())
+    path.write_bytes(header + array.astype(array.dtype.newbyteorder(">")).tobytes())
+
+
+def encode_png(array: NDArray[Any], form: str = "PNG") -> bytes:
+    """Encode ``[H, W]`` or ``[H, W, C]``."""
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, form)
+    return file.getvalue()
 
 
 def write_mnist(folder: Path, train: int = 60, test: int = 20) -> dict[str, NDArray[np.uint8]]:
@@ -52,6 +74,18 @@ def write_mnist(folder: Path, train: int = 60, test: int = 20) -> dict[str, NDAr
     for name, array in arrays.items():
         write_idx(folder / "MNIST" / "raw" / f"{name}-ubyte", array)
     return arrays
+
+
+@pytest.fixture
+def idx() -> Callable[..., None]:
+    """Writes an array as an IDX file: ``idx(path, array)``."""
+    return write_idx
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    """Encodes an image: ``png(array)``, or ``png(array, "JPEG")``."""
+    return encode_png
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ PREPARE = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from orchestrator.data import Images, Source, prepare, register_source
+from orchestrator.data import Images, Layout, Source, prepare, register_source
 
 folder, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
@@ -38,7 +38,7 @@ def read(raw):
     x, y = np.arange(16, dtype=np.uint8).reshape(4, 1, 2, 2), np.arange(4) % 2
     return Images(x, y, x[:2], y[:2])
 
-register_source(Source("slow", "slow", 2, (1, 2, 2), read))
+register_source(Source("slow", "slow", 2, (1, 2, 2), (Layout(read),)))
 (folder / me).touch()
 while not (folder / other).exists():
     time.sleep(0.01)
@@ -201,6 +201,6 @@ def test_an_interrupted_conversion_leaves_nothing_to_trip_over(data_dir: Path) -
 
 
 def test_importing_the_package_is_light() -> None:
-    heavy = "{'torchvision', 'sklearn', 'scipy'} & set(sys.modules)"
+    heavy = "{'torchvision', 'sklearn', 'scipy', 'PIL'} & set(sys.modules)"
     code = f"import sys, orchestrator.data; assert not {heavy}, {heavy}"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, timeout=60)

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from orchestrator.data import MissingData, Source, list_sources, open_source, prepare
 from orchestrator.data import sources as registry
-from orchestrator.data.sources import Images, get_source, register_source
+from orchestrator.data.sources import Images, Layout, get_source, register_source
 from orchestrator.errors import UserError, unknown
 
 
@@ -112,7 +112,8 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         x, y = np.zeros((4, 1, 2, 2), np.uint8), np.arange(4) % 2
         return Images(x, y, x, y)
 
-    source = Source("remote", "far away", 2, (1, 2, 2), read, ("remote.bin",), "it", download)
+    layout = Layout(read, ("remote.bin",), "it")
+    source = Source("remote", "far away", 2, (1, 2, 2), (layout,), download)
     monkeypatch.setitem(registry.SOURCES, "remote", source)
     return asked
 
@@ -137,7 +138,8 @@ def test_a_source_that_breaks_its_word_is_caught(
     change: str, value: object, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = np.zeros((4, 1, 2, 2), np.uint8), np.arange(4) % 2
-    source = Source("odd", "odd", 2, (1, 2, 2), lambda folder: Images(x, y, x, y))
+    layout = Layout(lambda folder: Images(x, y, x, y))
+    source = Source("odd", "odd", 2, (1, 2, 2), (layout,))
     monkeypatch.setitem(registry.SOURCES, "odd", replace(source, **{change: value}))
     with pytest.raises(UserError, match="raw files of odd"):
         open_source("odd", data_dir)
@@ -147,7 +149,7 @@ def test_a_name_is_taken_once() -> None:
     mnist = get_source("mnist")
     assert register_source(mnist) is mnist
     with pytest.raises(ValueError, match='already a source "mnist"'):
-        register_source(Source("mnist", "", 1, (1, 1, 1), mnist.read))
+        register_source(Source("mnist", "", 1, (1, 1, 1), mnist.layouts))
 
 
 def test_the_list_tells_what_is_ready(data_dir: Path, tiny_mnist: Callable[..., Any]) -> None:
@@ -155,7 +157,10 @@ def test_the_list_tells_what_is_ready(data_dir: Path, tiny_mnist: Callable[..., 
         return {row.name: (row.state, row.command) for row in list_sources(data_dir)}
 
     command = f"engram data prepare mnist --data {data_dir}"
-    assert states() == {"digits": ("embedded", None), "mnist": ("missing", command)}
+    assert list(states()) == sorted(registry.SOURCES)
+    assert states()["digits"] == ("embedded", None)
+    assert states()["mnist"] == ("missing", command)
+    assert states()["mini-imagenet"] == ("missing", None), "nothing can download it"
     tiny_mnist(data_dir)
     assert states()["mnist"] == ("raw files found", None)
     prepare("mnist", data_dir)

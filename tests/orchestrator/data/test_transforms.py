@@ -1,14 +1,17 @@
-"""Permutations and rotations against plain ways to say the same."""
+"""Transforms of images against plain ways to say the same."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional
 
 from orchestrator.data import transforms
-from orchestrator.data.transforms import permute_pixels, rotate
+from orchestrator.data.transforms import pad, permute_pixels, resize, rotate
 
 
 def images(n: int = 5, shape: tuple[int, int, int] = (3, 8, 8)) -> torch.Tensor:
@@ -67,5 +70,44 @@ def test_against_the_formula(shape: tuple[int, int, int]) -> None:
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     x = images(11)
     whole = rotate(x, 30)
-    monkeypatch.setattr(transforms, "_CHUNK", 4)
+    monkeypatch.setattr(transforms, "_CHUNK", 4 * 3 * 8 * 8)
     assert torch.equal(rotate(x, 30), whole)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 8), (11, 14)])
+def test_zeros_surround(size: tuple[int, int]) -> None:
+    x = images()
+    padded = pad(x, *size)
+    top, left = (size[0] - 8) // 2, (size[1] - 8) // 2
+    assert padded.shape == (5, 3, *size)
+    assert torch.equal(padded[:, :, top : top + 8, left : left + 8], x)
+    assert padded.long().sum() == x.long().sum()
+    assert (padded is x) == (size == (8, 8))
+
+
+@pytest.mark.parametrize("size", [4, 13, 24])
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 9, 10)])
+def test_scaled_as_pillow_does(size: int, shape: tuple[int, int, int]) -> None:
+    x = images(4, shape)
+    scaled = resize(x, size)
+    assert scaled.dtype == torch.uint8
+    assert scaled.shape == (4, shape[0], size, size)
+    exact = functional.interpolate(x.double(), (size, size), mode="bilinear", antialias=True)
+    assert (scaled - exact).abs().max() <= 0.501
+    for image, own in zip(x.flatten(0, 1), scaled.flatten(0, 1), strict=True):
+        picture = Image.fromarray(image.numpy()).resize((size, size), Image.Resampling.BILINEAR)
+        # Pillow computes with integers and rounds after each direction.
+        assert np.abs(np.asarray(picture).astype(int) - own.numpy().astype(int)).max() <= 1
+
+
+def test_a_size_that_is_there_is_the_same_tensor() -> None:
+    x = images()
+    assert resize(x, 8) is x
+
+
+def test_memory_is_bounded_for_large_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = images(7, (1, 4, 4))
+    whole = resize(x, 20)
+    monkeypatch.setattr(transforms, "_CHUNK", 900)
+    assert [s.start for s in transforms._chunks(x, whole)] == [0, 2, 4, 6]
+    assert torch.equal(resize(x, 20), whole)

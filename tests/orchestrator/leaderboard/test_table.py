@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.leaderboard.statistics import mean_interval
 from orchestrator.leaderboard.table import COLUMNS, build_leaderboard
+from orchestrator.metrics import METRICS
 
 SETUP = {"tasks": 5, "budget": {"epochs": 5, "batch_size": 64}, "code": "a" * 40}
 PLANNED = ["id", "dataset", "scenario", "method", "settings", "setup", "variant", "seed"]
@@ -30,7 +31,7 @@ def trial(
         "seed": seed,
         "stream_seed": 0,
         "outcome": "finished",
-        "average_accuracy": accuracy,
+        **dict.fromkeys(METRICS, accuracy),
         "average_incremental_accuracy": accuracy + 0.1,
         "learning_accuracy": 0.9,
         "backward_transfer": accuracy - 0.9,
