@@ -58,8 +58,8 @@ class Verdict:
         return 0 if all(good for *_, good in self.rows) else 1
 
 
-def arguments(description: str | None, **numbers: int) -> argparse.Namespace:
-    """Read the command line: ``--data``, ``--results`` and an option for each number."""
+def arguments(description: str | None, **defaults: int | str) -> argparse.Namespace:
+    """Read the command line: ``--data``, ``--results`` and an option for each default."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
     parser.add_argument(
         "--data",
@@ -68,8 +68,9 @@ def arguments(description: str | None, **numbers: int) -> argparse.Namespace:
         help="folder of data (default: ENGRAM_DATA, or data)",
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
-    for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
+    for name, default in defaults.items():
+        text = f"default: {default}" if default else None
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
     return parser.parse_args()
 
 
