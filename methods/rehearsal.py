@@ -112,6 +112,8 @@ class Rehearsal(Classifier):
                 return per_class
             if info.data.get("buffer_size") is not None:
                 raise ValueError("give buffer_size or per_class, not both")
+            if info.data.get("variant") == "as-released":
+                raise ValueError("variant as-released has one budget: give buffer_size")
             if isinstance(memory, BufferConfig) and memory.policy not in _POLICIES_OF_CLASSES:
                 raise ValueError(
                     f"per_class is a class-balanced budget, which the policy {memory.policy} is "

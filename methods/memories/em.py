@@ -64,8 +64,10 @@ def fit_mixture(
     x = both[:, : x.shape[1]]
     clusters = lloyd(x, seeds(x, components, generator), _LLOYD)
     step = _step(covariance, rank, variance_floor(x), generator)
-    start = one_hot(clusters.labels, len(clusters.centroids)).to(x.dtype)
-    return expectation_maximisation(both, step(both, start), step).moved(centre)
+    start = step(both, one_hot(clusters.labels, len(clusters.centroids)).to(x.dtype))
+    if len(start.means) == 1 and covariance != "low-rank":
+        return start.moved(centre)  # it is the likeliest already
+    return expectation_maximisation(both, start, step).moved(centre)
 
 
 def variance_floor(x: Tensor) -> Tensor:
