@@ -102,3 +102,12 @@ def test_missing_data_name_the_command_that_prepares_them(plan: MakePlan, tmp_pa
     command = f"engram data prepare mnist --data {tmp_path / 'data'}"
     assert command in str(caught.value)
     assert dedent(str(caught.value)).count("\n") == 0
+
+
+def test_early_stopping_without_validation_data_is_told_before_anything_starts(
+    plan: MakePlan,
+) -> None:
+    text = ONE + "budget: {epochs: 3, early_stopping: {patience: 2}}\n"
+    with pytest.raises(UserError, match=r"replay stops early .* validation: 0\.1"):
+        plan(text)
+    assert plan(text + "validation: 0.1\n").trials
