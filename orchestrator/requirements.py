@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from methods.core.method import Method
-from orchestrator.data.cache import MissingData, check_available, train_counts
+from orchestrator.data.cache import MissingData, check_available, class_counts
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError
 from orchestrator.grid import StreamPoint
@@ -31,17 +31,19 @@ def check_data(
         missing = list(_missing(stream, data_dir))
         for message in missing:
             problems.add(places["dataset"], message)
-        wanted = stream.train_per_task
-        if missing or wanted is None:
-            continue
-        place, drawn = places["train_per_task"], {stream.with_seed(s) for s in seeds or (0,)}
-        least = min(_smallest_task(one, data_dir) for one in drawn)
-        if wanted > least:
-            message = (
-                f"should be at most {least}, the training images of the smallest of "
-                f"{stream.tasks} tasks of {stream.dataset}, not {wanted}"
-            )
-            too_many[place] = min(too_many.get(place, (least, message)), (least, message))
+        for option in () if missing else ("train_per_task", "test_per_task"):
+            wanted = getattr(stream, option)
+            if wanted is None:
+                continue
+            place, drawn = places[option], {stream.with_seed(s) for s in seeds or (0,)}
+            test = option == "test_per_task"
+            least = min(_smallest_task(one, data_dir, test=test) for one in drawn)
+            if wanted > least:
+                message = (
+                    f"should be at most {least}, the {'test' if test else 'training'} images of "
+                    f"the smallest of {stream.tasks} tasks of {stream.dataset}, not {wanted}"
+                )
+                too_many[place] = min(too_many.get(place, (least, message)), (least, message))
     for place, (_, message) in too_many.items():
         problems.add(place, message)
 
@@ -95,7 +97,7 @@ def _missing(stream: StreamConfig, data_dir: Path) -> Iterator[str]:
             yield str(error)
 
 
-def _smallest_task(stream: StreamConfig, data_dir: Path) -> int:
-    """Return how many training images the task has that has the fewest."""
-    counts = [train_counts(source.name, data_dir) for source in stream.sources]
+def _smallest_task(stream: StreamConfig, data_dir: Path, *, test: bool) -> int:
+    """Return how many training or test images the task has that has the fewest."""
+    counts = [class_counts(source.name, data_dir, test=test) for source in stream.sources]
     return min(sum(counts[part.source][c] for c in part.classes) for part in stream.layout())

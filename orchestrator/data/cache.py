@@ -27,11 +27,11 @@ __all__ = [
     "MissingData",
     "SourceState",
     "check_available",
+    "class_counts",
     "fingerprint",
     "list_sources",
     "open_source",
     "prepare",
-    "train_counts",
 ]
 
 
@@ -126,13 +126,13 @@ def check_available(name: str, data_dir: Path) -> None:
         check_raw(source, data_dir, data_dir)
 
 
-def train_counts(name: str, data_dir: Path) -> list[int]:
-    """Return how many training images each class of a source has, without reading pixels.
+def class_counts(name: str, data_dir: Path, *, test: bool = False) -> list[int]:
+    """Return how many training or test images each class of a source has; reads no pixels.
 
     Raises as :func:`open_source` does.
     """
     data = open_source(name, data_dir)
-    return torch.bincount(data.train_y, minlength=data.classes).tolist()
+    return torch.bincount(data.test_y if test else data.train_y, minlength=data.classes).tolist()
 
 
 def prepare(name: str, data_dir: Path, source_dir: Path | None = None) -> Dataset:

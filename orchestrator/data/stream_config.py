@@ -75,6 +75,8 @@ class StreamConfig(Config):
     after, the zeros among them."""
     train_per_task: PositiveInt | None = None
     """Training images of each task, drawn with stream_seed; all of them by default."""
+    test_per_task: PositiveInt | None = None
+    """Test images of each task, drawn with stream_seed; all of them by default."""
     validation: float | None = Field(default=None, gt=0, lt=1)
     """Share of the training images of each task and class that is held out, drawn with
     stream_seed; none by default."""
@@ -190,7 +192,8 @@ class StreamConfig(Config):
         is 0 where nothing is drawn, and a size that the images have already is left out.
         """
         drawn = self.kind == "permuted" or self.class_order == "seeded"
-        drawn = drawn or self.train_per_task is not None or self.validation is not None
+        shares = self.train_per_task, self.test_per_task, self.validation
+        drawn = drawn or any(share is not None for share in shares)
         wanted = seed if self.stream_seed == "same" else self.stream_seed
         update: dict[str, Any] = {"stream_seed": wanted if drawn else 0}
         sizes = {source.shape[1:] for source in self.sources}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -15,6 +16,11 @@ from orchestrator.data.held_out import held_out
 from orchestrator.data.stream_config import StreamConfig, joint_fingerprint
 from orchestrator.data.transforms import pad, permute_pixels, resize, rotate
 from orchestrator.errors import UserError
+
+#: Which images an option takes a subset of, and the name of the generator that draws it.
+_SUBSETS = MappingProxyType(
+    {"train_per_task": ("training", "subset"), "test_per_task": ("test", "test subset")}
+)
 
 
 class TaskStream:
@@ -52,10 +58,7 @@ class TaskStream:
         """
         self._check(index)
         data, config = self._datasets[index], self.config
-        rows = self._rows(data.train_y, index)
-        if config.train_per_task is not None:
-            rows = torch.arange(len(data.train_y)) if rows is None else rows
-            rows = self._subset(rows, index, config.train_per_task)
+        rows = self._rows(data.train_y, index, "train_per_task")
         train = self._examples(data.train_x, data.train_y, rows, index)
         validation: TensorExamples | None = None
         if config.validation is not None:
@@ -63,11 +66,19 @@ class TaskStream:
         return Task(index, self.info.classes_of[index], train, validation)
 
     def test(self, index: int) -> TensorExamples:
-        """Return the test data of task ``index``, with labels; never handed to a method."""
+        """Return the test data of task ``index``, with labels; never handed to a method.
+
+        Raises
+        ------
+        IndexError
+            If there is no such task.
+        UserError
+            If ``test_per_task`` asks for more images than there are.
+        """
         if index not in self._tests:
             self._check(index)
             data = self._datasets[index]
-            rows = self._rows(data.test_y, index)
+            rows = self._rows(data.test_y, index, "test_per_task")
             self._tests[index] = self._examples(data.test_x, data.test_y, rows, index)
         return self._tests[index]
 
@@ -75,19 +86,25 @@ class TaskStream:
         if not 0 <= task < self.info.tasks:
             raise IndexError(f"there is no task {task}: the stream has {self.info.tasks}")
 
-    def _rows(self, y: Tensor, task: int) -> Tensor | None:
-        """Return the rows of a source that belong to a task; None where all do."""
-        if self.config.kind != "split":
-            return None
-        return torch.isin(y, torch.tensor(self._layout[task].classes)).nonzero().squeeze(1)
+    def _rows(self, y: Tensor, task: int, option: str) -> Tensor | None:
+        """Return the rows of a source that belong to a task; None where all do.
 
-    def _subset(self, rows: Tensor, task: int, size: int) -> Tensor:
+        ``option`` is the one that says how many.
+        """
+        rows: Tensor | None = None
+        if self.config.kind == "split":
+            rows = torch.isin(y, torch.tensor(self._layout[task].classes)).nonzero().squeeze(1)
+        size = getattr(self.config, option)
+        if size is None:
+            return rows
+        rows = torch.arange(len(y)) if rows is None else rows
+        images, name = _SUBSETS[option]
         if size > len(rows):
             raise UserError(
-                f"train_per_task is {size}, but task {task} of {self.config.dataset} has only "
-                f"{len(rows)} training images"
+                f"{option} is {size}, but task {task} of {self.config.dataset} has only "
+                f"{len(rows)} {images} images"
             )
-        generator = self.config.rng.at(task).generator("subset")
+        generator = self.config.rng.at(task).generator(name)
         return rows[torch.randperm(len(rows), generator=generator)[:size]].sort().values
 
     def _examples(self, x: Tensor, y: Tensor, rows: Tensor | None, task: int) -> TensorExamples:

@@ -111,3 +111,8 @@ def test_early_stopping_without_validation_data_is_told_before_anything_starts(
     with pytest.raises(UserError, match=r"replay stops early .* validation: 0\.1"):
         plan(text)
     assert plan(text + "validation: 0.1\n").trials
+
+
+def test_more_test_images_than_there_are_is_told_with_its_place(plan: MakePlan) -> None:
+    with pytest.raises(UserError, match=r"space\.yaml:9: test_per_task: should be at most \d+, "):
+        plan(ONE + "test_per_task: 300\n")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from methods.core.task import Scenario, TaskClosed, TensorExamples
+from methods.core.task import Batch, Scenario, TaskClosed, TensorExamples
 from orchestrator.data import StreamConfig, TaskStream, open_source, open_stream
 from orchestrator.data.transforms import rotate
 from orchestrator.errors import UserError
@@ -239,3 +239,27 @@ def test_another_device(folder: Path) -> None:
     batch = stream.task(0).train.gather(torch.arange(3, device="meta"))
     assert batch.x.device.type == "meta"
     assert batch.x.shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("dataset", ["split-digits", "rotated-digits"])
+def test_a_subset_of_the_test_images(dataset: str, data_dir: Path) -> None:
+    def tests(**options: Any) -> list[Batch]:
+        stream = open_stream(StreamConfig(dataset=dataset, **options), data_dir)
+        sets = [stream.test(task) for task in range(5)]
+        return [examples.gather(torch.arange(len(examples))) for examples in sets]
+
+    whole, part, again = tests(), tests(test_per_task=20), tests(test_per_task=20)
+    other = tests(test_per_task=20, stream_seed=1)
+    for all_of_it, some, same, differs in zip(whole, part, again, other, strict=True):
+        assert len(some.x) == 20
+        assert torch.equal(some.x, same.x)
+        assert not torch.equal(some.x, differs.x)
+        rows = [int((all_of_it.x == x).flatten(1).all(1).nonzero()[0]) for x in some.x]
+        assert len(set(rows)) == 20
+        assert torch.equal(all_of_it.y[rows], some.y)
+
+
+def test_more_test_images_than_there_are(data_dir: Path) -> None:
+    stream = open_stream(StreamConfig(dataset="split-digits", test_per_task=500), data_dir)
+    with pytest.raises(UserError, match="test_per_task is 500, but task 0 of split-digits has"):
+        stream.test(0)
