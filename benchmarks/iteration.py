@@ -1,10 +1,14 @@
-"""Cost of a training iteration of ``naive``, relative to a bare PyTorch loop.
+"""Cost of a training iteration of ``naive`` and ``latent-replay``, relative to a bare PyTorch loop.
 
 The floor is what a researcher writes by hand over tensors in memory: index, scale, forward,
 cross-entropy, backward, step. No mask, no hooks, no look at the loss. Both arms train MLP
 784-400-400-10 with fused Adam on batches of 128 of the first task of split MNIST, on one thread,
 with the same allocator settings, in the same process; CPU time of the whole process, arms
 interleaved, median of the ratios of pairs. Measured standing alone and inside a Ray actor.
+
+``latent-replay`` is measured alone, on the second task, behind one frozen layer: its floor draws
+128 activations of the task and as many stored ones by index, and trains the rest of the network.
+What is done once a task, the pass through the frozen layer, is in neither arm.
 """
 
 from __future__ import annotations
@@ -22,12 +26,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from methods.core.rng import Rng
+from methods.core.task import Batch, Task
 from methods.core.training import Budget
 from methods.naive import Naive
+from methods.rehearsal import LatentReplay
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.data.streams import TaskStream, open_stream
 from orchestrator.trainable import keep_freed_memory
-from orchestrator.trial_run import TrialLog
+from orchestrator.trial_log import TrialLog
 
 BATCH = 128
 
@@ -64,6 +70,65 @@ def engram(stream: TaskStream, iterations: int) -> Callable[[], None]:
     budget = Budget(iterations=iterations, batch_size=BATCH)
     method = Naive(Naive.Config(budget=budget), stream.info, Rng(0))
     return partial(method.fit, stream.task(0), TrialLog())
+
+
+def bare_latent(new: Batch, old: Batch, iterations: int) -> Callable[[], None]:
+    """Return the plain loop over activations ``[N, 400]`` of the task, and stored ones."""
+    assert new.y is not None
+    assert old.y is not None
+    x, y, old_x, old_y = new.x, new.y, old.x, old.y
+    network = nn.Sequential(nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 10))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+
+    def loop() -> None:
+        done = 0
+        while True:
+            order = torch.randperm(len(x))
+            for start in range(0, len(x) - BATCH + 1, BATCH):
+                index = order[start : start + BATCH]
+                replayed = torch.randint(len(old_x), (BATCH,))
+                logits = network(torch.cat([x[index], old_x[replayed]]))
+                loss = cross_entropy(logits, torch.cat([y[index], old_y[replayed]]))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                done += 1
+                if done == iterations:
+                    return
+
+    return loop
+
+
+def measure_latent(data: Path, pairs: int, iterations: int) -> list[tuple[float, float]]:
+    """Return CPU seconds per iteration of latent replay and of its bare loop, for each pair."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    stream = open_stream(StreamConfig(dataset="split-mnist"), data)
+
+    def second_task(steps: int) -> LatentReplay:
+        budget = Budget(iterations=steps, batch_size=BATCH)
+        config = LatentReplay.Config(budget=budget, freeze_depth=1, buffer_size=1000)
+        method = LatentReplay(config, stream.info, Rng(0))
+        method.learn(stream.task(0))
+        return method
+
+    def once_a_task(method: LatentReplay, task: Task) -> Callable[[], None]:
+        method.activations(task.train, method.entry)
+        return partial(method.fit, task, TrialLog())
+
+    task, method = stream.task(1), second_task(30)
+    new = method.activations(task.train, 1).gather(torch.arange(len(task.train)))
+    old = method.memory.sample(1000, torch.Generator())
+    seconds = []
+    for pair in range(pairs + 1):
+        arms = {
+            "engram": once_a_task(second_task(iterations), stream.task(1)),
+            "bare": bare_latent(new, old, iterations),
+        }
+        turn = list(arms) if pair % 2 else list(arms)[::-1]
+        taken = {arm: cpu_seconds(arms[arm]) / iterations for arm in turn}
+        seconds.append((taken["engram"], taken["bare"]))
+    return seconds[1:]  # the first pays for imports and the first touch of pages
 
 
 def cpu_seconds(loop: Callable[[], None]) -> float:
@@ -114,7 +179,12 @@ def in_ray_actor(data: Path, pairs: int, iterations: int) -> list[tuple[float, f
 def main() -> int:
     options = arguments(__doc__, pairs=9, iterations=300)
     verdict = Verdict("iteration: CPU time of an iteration over that of a bare loop")
-    for place, run in (("standing alone", measure), ("inside a Ray actor", in_ray_actor)):
+    places = (
+        ("naive, standing alone", measure),
+        ("naive, inside a Ray actor", in_ray_actor),
+        ("latent-replay", measure_latent),
+    )
+    for place, run in places:
         seconds = run(options.data.resolve(), options.pairs, options.iterations)
         ratios = [engram / bare for engram, bare in seconds]
         engram_ms, bare_ms = (1000 * statistics.median(arm) for arm in zip(*seconds, strict=True))

@@ -267,9 +267,11 @@ class LatentReplay(Rehearsal):
 class GenerativeLatentReplay(Rehearsal):
     """Rehearse activations drawn from generators, one for each class of each task.
 
-    ``variant: as-released`` is the published code's way: one Gaussian mixture a task with as many
-    components as classes, fitted without the labels; the index of a component taken for the
-    label; drawn from once. Its components drift off the classes, which labels replay wrongly.
+    ``variant: as-released`` has the published code's generator and labels: one Gaussian mixture a
+    task with as many components as classes, fitted without the labels; the index of a component
+    taken for the label; drawn from once. Its components drift off the classes, which labels replay
+    wrongly. The activations are clean ones all the same, where that code stores them with a dropout
+    mask and from a network still learning, and ``replay_batch`` does not follow from the budget.
     """
 
     class Config(Rehearsal.Config):
@@ -279,6 +281,15 @@ class GenerativeLatentReplay(Rehearsal):
 
         memory: MemoryConfig = Field(default_factory=GmmConfig)
         """The generator: ``gaussian``, ``gmm`` or ``kmeans``."""
+
+        @field_validator("depth")
+        @classmethod
+        def _released_behind_blocks(cls, depth: int | None, info: ValidationInfo) -> int | None:
+            if info.data.get("variant") == "as-released" and depth == 0:
+                raise ValueError(
+                    "variant as-released replays activations: give a freeze_depth of at least 1"
+                )
+            return depth
 
         @field_validator("memory")
         @classmethod

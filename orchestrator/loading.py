@@ -44,9 +44,10 @@ def load_method(
     Raises
     ------
     UserError
-        If no trial fits or several do, nothing was kept of it, or its code has changed so far that
-        the state does not fit any more.
+        If no trial fits or several do, nothing was kept of it, its code has changed so far that
+        the state does not fit any more, or there is no such device.
     """
+    _check_device(device)
     discover(data_dir)
     record = find_trial(wanted, store)
     try:
@@ -71,6 +72,14 @@ def load_method(
             f"({reason}); install the version that trained it"
         ) from error
     return method
+
+
+def _check_device(device: torch.device | str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"device {str(device)!r} cannot be used here ({reason})") from None
 
 
 def _kept(record: Record, store: ResultsStore, task: int | None) -> Path:

@@ -114,7 +114,7 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | Non
     )
     collapsed = [*collapsed_axes(space)]
     if repeated:
-        collapsed.append(f"{repeated} points repeat another one")
+        collapsed.append(f"{repeated} point{' repeats' if repeated == 1 else 's repeat'} another one")
     return Plan(space, environment, trials, points, tuple(collapsed), tuple(skipped))
 
 

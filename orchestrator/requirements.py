@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -57,14 +58,17 @@ def check_validation(
     without = sorted({p.stream.dataset for p in points if p.stream.validation is None})
     if not without:
         return
-    needing = sorted(
-        {entry.cls.name for entry, options in methods if any(o.needs_validation for o in options)}
-    )
-    if needing:
+    needing: defaultdict[Place, set[str]] = defaultdict(set)
+    for entry, options in methods:
+        if any(o.needs_validation for o in options):
+            needing[_place_of_budget(entry, problems)].add(entry.cls.name)
+    for place, names in needing.items():
+        stop, have = ("stops" if len(names) == 1 else "stop"), ("has", "have")[len(without) > 1]
         problems.add(
-            (),
-            f"{', '.join(needing)} stops early by validation data, of which {', '.join(without)} "
-            "has none; add a share of the training data, such as validation: 0.1",
+            place,
+            f"{', '.join(sorted(names))} {stop} early by validation data, of which "
+            f"{', '.join(without)} {have} none; add a share of the training data, such as "
+            "validation: 0.1",
         )
 
 
@@ -86,6 +90,13 @@ def check_resources(resources: Resources, problems: Problems) -> None:
                 ("resources", kind),
                 f"should be at most {most:g}, what this machine has, not {wanted:g}",
             )
+
+
+def _place_of_budget(entry: MethodEntry, problems: Problems) -> Place:
+    """Return where it is said how long a method of a file learns: in its own entry, or above."""
+    own: list[Place] = [(*entry.place, a.key) for a in entry.axes if a.option == "budget"]
+    above: list[Place] = [(k,) for k in problems.file.value if k.partition(".")[0] == "budget"]
+    return next(iter([*own[::-1], *above[::-1]]), ())
 
 
 def _missing(stream: StreamConfig, data_dir: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,7 +84,9 @@ def find_trial(wanted: str, store: ResultsStore) -> Record:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UserError(f"{store.folder}: holds no trial {wanted!r}; list them: engram list trials")
+        command = shlex.join(("engram", "list", "trials", "--results", str(store.folder)))
+        command = command.removesuffix(" --results results")
+        raise UserError(f"{store.folder}: holds no trial {wanted!r}; list them: {command}")
     some = ", ".join(f"{r['id'][:8]} ({trial_name(r)})" for r in found[:3])
     raise UserError(f"{wanted!r} fits {len(found)} trials, among them {some}; give one's id")
 

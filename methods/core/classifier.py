@@ -49,9 +49,9 @@ class Network(nn.Module):
 class Classifier(Method):
     """A network trained with cross-entropy on each task in turn; hooks for everything else.
 
-    Hooks, all optional: :meth:`before_task`, :meth:`training_examples`, :meth:`before_epoch`,
-    :meth:`losses`, :meth:`loss_terms`, :meth:`edit_gradients`, :meth:`after_step`,
-    :meth:`after_task`.
+    Hooks, all optional: :meth:`before_task`, :meth:`training_examples`,
+    :meth:`validation_examples`, :meth:`before_epoch`, :meth:`losses`, :meth:`loss_terms`,
+    :meth:`edit_gradients`, :meth:`after_step`, :meth:`after_task`.
 
     Batches enter the network behind its frozen blocks (:attr:`entry`): what those make of an image
     is computed once a task.
@@ -119,6 +119,10 @@ class Classifier(Method):
         """Return what batches are drawn from, as images: the task's own training data."""
         return task.train
 
+    def validation_examples(self, task: Task) -> Examples | None:
+        """Return what early stopping looks at, as images: the task's own validation data."""
+        return task.validation
+
     def before_epoch(self, task: Task, epoch: int) -> None:
         """Prepare for a pass over the task's data, counted from 0 within the task."""
 
@@ -181,7 +185,7 @@ class Classifier(Method):
             if step % _LOOK_EVERY == 0 or step == steps:
                 self._look(terms, step, task, log)
                 log.tick(seen, steps * budget.batch_size)
-            if stopping and step % epoch == 0:
+            if stopping and (step % epoch == 0 or step == steps):
                 accuracy = self._validation_accuracy(task)
                 log.scalar("validation_accuracy", accuracy, step)
                 if stopping.no_longer_rises(accuracy):
@@ -213,11 +217,12 @@ class Classifier(Method):
 
     @torch.no_grad()
     def _validation_accuracy(self, task: Task) -> float:
-        if task.validation is None:
+        images = self.validation_examples(task)
+        if images is None:
             raise ValueError(
                 "early_stopping needs validation data: give the stream a share, validation: 0.1"
             )
-        examples = self.activations(task.validation, self.entry)
+        examples = self.activations(images, self.entry)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.network.eval()
         rows = torch.arange(len(examples), device=self.device)

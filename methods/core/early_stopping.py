@@ -15,12 +15,13 @@ from methods.core.config import Config
 class EarlyStopping(Config):
     """Stop when the accuracy on the task's validation data no longer rises.
 
-    Looked at after each pass over the task's training data. The weights of the best pass are
-    restored. Validation data are a share of the training data, never test data.
+    Looked at after each pass over the task's training data, and after the last step. The weights
+    after the last pass that counted as better are restored. Validation data are a share of the
+    training data, never test data.
     """
 
     patience: PositiveInt = 1
-    """Passes without a better accuracy after which training stops."""
+    """Looks without a better accuracy after which training stops."""
     min_delta: NonNegativeFloat = 0.0
     """By how much the accuracy must rise to count as better."""
 

@@ -91,9 +91,9 @@ class ClassMixtures(GenerativeMemory):
         return items
 
     @property
-    def classes(self) -> tuple[int, ...]:
-        """The classes remembered, in ascending order."""
-        return tuple(sorted(set(self.label.tolist())))
+    def classes_of(self) -> dict[int, tuple[int, ...]]:
+        """The classes of each task remembered, in ascending order."""
+        return {task: tuple(sorted(self.label[self.task == task].tolist())) for task in self.tasks}
 
     # Filling -------------------------------------------------------------------------------------
 
@@ -111,14 +111,14 @@ class ClassMixtures(GenerativeMemory):
         Raises
         ------
         Diverged
-            If an item is not finite.
+            If the items are not finite, or too large for their variance to be.
         """
         models, labels, counts, smallest = [], [], [], []
         for label, items in read_classes(new, self.device):
             self.shape, self.images = tuple(items.shape[1:]), items.dtype == torch.uint8
             x = items.flatten(1).float()
-            if not x.isfinite().all():
-                raise Diverged(f"items of class {label} in task {task + 1} are not all finite")
+            if not (x - x.mean(0)).square().sum().isfinite():
+                raise Diverged(f"items of class {label} in task {task + 1} have no finite variance")
             models.append(self.fit(x, generator=rng.generator(f"fit, class {label}")))
             labels.append(label)
             counts.append(len(x))

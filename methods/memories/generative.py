@@ -29,8 +29,8 @@ class GenerativeMemory(Memory):
 
     @property
     @abstractmethod
-    def classes(self) -> tuple[int, ...]:
-        """The classes remembered, in ascending order."""
+    def classes_of(self) -> dict[int, tuple[int, ...]]:
+        """The classes of each task remembered, in ascending order."""
 
     @abstractmethod
     def sample(

@@ -29,7 +29,8 @@ class Pool(Memory):
     size : int, optional
         Stored draws over all past tasks together.
     per_class : int, optional
-        Stored draws for each class remembered, instead of ``size``. Tasks divide the total.
+        Stored draws for each class remembered, instead of ``size``. The tasks that have a class
+        divide them; a task's draws are of its classes in proportion to their items.
     refresh : str
         ``once``: a task's draws are made when it is over, and kept as long as its share lasts:
         later tasks take some of them away. ``task`` or ``epoch``: all are renewed at the
@@ -78,9 +79,17 @@ class Pool(Memory):
     def counts(self) -> dict[int, int]:
         """Return how many draws of each past task the pool holds when it is full."""
         tasks = self.generator.tasks
-        total = self.size
-        if self.per_class is not None:
-            total = self.per_class * len(self.generator.classes)
+        if self.per_class is None or self.share == "unlimited":
+            return self._divided(tasks, self.size)
+        counts = dict.fromkeys(tasks, 0)
+        classes_of = self.generator.classes_of
+        for label in sorted({label for classes in classes_of.values() for label in classes}):
+            with_it = {task: items for task, items in tasks.items() if label in classes_of[task]}
+            for task, count in self._divided(with_it, self.per_class).items():
+                counts[task] += count
+        return counts
+
+    def _divided(self, tasks: dict[int, int], total: int | None) -> dict[int, int]:
         shares = task_counts(list(tasks.values()), self.share, self.decay, total)
         return dict(zip(tasks, shares, strict=True))
 

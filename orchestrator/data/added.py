@@ -19,6 +19,9 @@ from orchestrator.errors import UserError
 
 #: Names that can stand in ``split-<name>`` and be a file's on every system.
 _NAME = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
+_LONGEST_NAME = 50
+#: Longest side of an image: what is larger is a slip of the keyboard, and would fill the memory.
+_LONGEST_SIDE = 4096
 
 
 def add_source(name: str, data_dir: Path, path: Path, size: Size | None = None) -> Source:
@@ -29,13 +32,13 @@ def add_source(name: str, data_dir: Path, path: Path, size: Size | None = None) 
     Parameters
     ----------
     name : str
-        Small letters, digits and, between them, hyphens or underscores.
+        Small letters, digits and, between them, hyphens or underscores; at most 50 characters.
     data_dir : Path
         The data folder; the converted file is all that is kept there.
     path : Path
         What holds the images; see :func:`~orchestrator.data.sources.own.read_own`.
     size : tuple of int, optional
-        ``(height, width)`` to which each image is resized.
+        ``(height, width)`` to which each image is resized, each at most 4096.
 
     Raises
     ------
@@ -46,10 +49,14 @@ def add_source(name: str, data_dir: Path, path: Path, size: Size | None = None) 
         raise UserError(
             f"{name!r} cannot be a source's name: give small letters and digits, such as my-data"
         )
+    if len(name) > _LONGEST_NAME:
+        raise UserError(f"{name} is too long a name: give at most {_LONGEST_NAME} characters")
     if _registered(name):
         raise UserError(f"{name} comes with Engram: give your data another name")
-    if size is not None and min(size) < 1:
-        raise UserError(f"images cannot be resized to {size[0]} × {size[1]} pixels")
+    if size is not None and not 1 <= min(size) <= max(size) <= _LONGEST_SIDE:
+        raise UserError(
+            f"images cannot be resized to {size[0]} × {size[1]} pixels: give 1 to {_LONGEST_SIDE}"
+        )
     images, classes = read_own(path, size)
     count = len(images.train_x) + len(images.test_x)
     title = f"your own, from {path.resolve().name} ({count:,} images)"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from methods.core.early_stopping import EarlyStopping
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task, TaskClosed, TensorExamples
 from methods.joint import Joint, PastAndPresent
@@ -53,7 +54,7 @@ def make(
 def test_union_is_past_and_present() -> None:
     past = Buffer()
     past.absorb(make_task(0).train, 0, Rng(0))
-    union = PastAndPresent(past, make_task(1))
+    union = PastAndPresent(past, make_task(1).train, 1)
     assert len(union) == 14
     batch = union.gather(torch.arange(14))
     assert batch.x[:, 0, 0, 0].tolist() == [*range(5), *range(20, 29)]
@@ -68,7 +69,7 @@ def test_union_rows_stay_together(rows: list[int]) -> None:
     """Rows come in the order asked for, each with the label and the task of its image."""
     past = Buffer()
     past.absorb(make_task(0).train, 0, Rng(0))
-    union = PastAndPresent(past, make_task(1))
+    union = PastAndPresent(past, make_task(1).train, 1)
     whole, batch = union.gather(torch.arange(14)), union.gather(torch.tensor(rows).long())
     numbers = whole.x[:, 0, 0, 0].tolist()
     drawn = batch.x[:, 0, 0, 0].tolist()
@@ -126,3 +127,19 @@ def test_the_tasks_themselves_are_closed() -> None:
     method.learn(task)
     with pytest.raises(TaskClosed):
         task.train.gather(torch.arange(1))
+
+
+def test_early_stopping_looks_at_validation_data_of_all_tasks() -> None:
+    """The upper bound must not stop when the newest task alone is learnt."""
+    method, seen = make(epochs=1), []
+    budget = method.config.budget.model_copy(update={"early_stopping": EarlyStopping()})
+    method.config = method.config.model_copy(update={"budget": budget})
+    for index in range(2):
+        task = Task(index, CLASSES_OF[index], make_task(index).train, make_task(index).train)
+        examples = method.validation_examples(task)
+        seen.append(examples.gather(torch.arange(len(examples))).x[:, 0, 0, 0].tolist())
+        method.learn(task)
+    assert seen == [[*range(5)], [*range(5), *range(20, 29)]]
+    again = make(epochs=1)
+    again.load_state_dict(method.state_dict())
+    assert len(again.held_out) == 14

@@ -121,7 +121,7 @@ def test_only_repeats_that_no_collapse_explains_are_counted(plan: MakePlan) -> N
     assert (made.points, len(made.trials)) == (6, 3)
     assert made.collapsed == (
         "class_order ['natural', 'natural', 'seeded'] collapses for permuted-digits",
-        "1 points repeat another one",
+        "1 point repeats another one",
     )
 
 

@@ -108,7 +108,9 @@ def test_early_stopping_without_validation_data_is_told_before_anything_starts(
     plan: MakePlan,
 ) -> None:
     text = ONE + "budget: {epochs: 3, early_stopping: {patience: 2}}\n"
-    with pytest.raises(UserError, match=r"replay stops early .* validation: 0\.1"):
+    line = text[: text.index("budget:")].count("\n") + 1
+    wanted = rf"space\.yaml:{line}: budget: replay stops early .* validation: 0\.1"
+    with pytest.raises(UserError, match=wanted):
         plan(text)
     assert plan(text + "validation: 0.1\n").trials
 

@@ -97,13 +97,13 @@ def test_shares_without_a_store(options: dict[str, Any], expected: dict[int, int
     assert all(abs(found[task] - n) <= 2 for task, n in expected.items())
 
 
-def test_a_budget_of_each_class() -> None:
+def test_a_budget_of_each_class_is_shared_by_the_tasks_that_have_it() -> None:
     pool = make(None, 6, refresh="once")
     totals = []
     for task in range(3):
         learn(pool, task)
         totals.append(by_task(pool.draws.task))
-    assert totals == [{0: 12}, {0: 12, 1: 12}, {0: 10, 1: 10, 2: 10}]
+    assert totals == [{0: 12}, {0: 12, 1: 12}, {0: 9, 1: 12, 2: 9}]
 
 
 def test_classes_of_a_task_come_in_proportion_to_their_items() -> None:
