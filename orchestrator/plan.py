@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,8 @@ class Plan:
     points : int
         Points of the grid, had every method every axis that it does not set itself.
     collapsed : tuple of str
-        One line for each axis that collapses, and for configurations given more than once.
+        One line for each axis that collapses, for methods that are known by another name with their
+        options, and for configurations given more than once.
     skipped : tuple of str
         One line for each combination that a method declares impossible.
     """
@@ -112,10 +114,23 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | Non
         for point, entry in itertools.product(streams, space.methods)
         if point.stream.scenario in entry.cls.scenarios
     )
-    collapsed = [*collapsed_axes(space)]
+    collapsed = [*collapsed_axes(space), *_other_names(methods)]
     if repeated:
-        collapsed.append(f"{repeated} point{' repeats' if repeated == 1 else 's repeat'} another one")
+        said = "point repeats" if repeated == 1 else "points repeat"
+        collapsed.append(f"{repeated} {said} another one")
     return Plan(space, environment, trials, points, tuple(collapsed), tuple(skipped))
+
+
+def _other_names(
+    methods: Sequence[tuple[MethodEntry, Sequence[Method.Config]]],
+) -> Iterator[str]:
+    """Say of each method which of its options make another published one of it."""
+    for entry, points in methods:
+        names = Counter(entry.cls.named_point(options).name for options in points)
+        for name, times in names.items():
+            if name != entry.cls.name:
+                of = "" if times == len(points) else f" at {times} of {len(points)} points"
+                yield f"{entry.cls.name} is {name} by these options{of}"
 
 
 def count_trials(space: SearchSpace) -> int:

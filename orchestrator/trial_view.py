@@ -20,6 +20,7 @@ from orchestrator.errors import UserError
 from orchestrator.figures import row_name
 from orchestrator.metrics import METRICS
 from orchestrator.results import Record, ResultsStore
+from orchestrator.setups import told_apart
 
 #: Columns of a record that are shown with the settings.
 _ORIGIN = ("seed", "torch", "device", "threads", "data", "code", "host", "gpu", "commit", "started")
@@ -87,7 +88,11 @@ def find_trial(wanted: str, store: ResultsStore) -> Record:
         command = shlex.join(("engram", "list", "trials", "--results", str(store.folder)))
         command = command.removesuffix(" --results results")
         raise UserError(f"{store.folder}: holds no trial {wanted!r}; list them: {command}")
-    some = ", ".join(f"{r['id'][:8]} ({trial_name(r)})" for r in found[:3])
+    names = [
+        f"{trial_name(r)} {apart}".strip()
+        for r, apart in zip(found, told_apart(found), strict=True)
+    ]
+    some = ", ".join(f"{r['id'][:8]} ({name})" for r, name in zip(found[:3], names, strict=False))
     raise UserError(f"{wanted!r} fits {len(found)} trials, among them {some}; give one's id")
 
 

@@ -182,14 +182,16 @@ class Classifier(Method):
             optimizer.step()
             self.after_step(batch)
             seen += len(index)
-            if step % _LOOK_EVERY == 0 or step == steps:
-                self._look(terms, step, task, log)
-                log.tick(seen, steps * budget.batch_size)
-            if stopping and (step % epoch == 0 or step == steps):
+            last = step == steps
+            if stopping and (step % epoch == 0 or last):
                 accuracy = self._validation_accuracy(task)
                 log.scalar("validation_accuracy", accuracy, step)
-                if stopping.no_longer_rises(accuracy):
-                    break
+                last = stopping.no_longer_rises(accuracy) or last
+            if step % _LOOK_EVERY == 0 or last:
+                self._look(terms, step, task, log)
+                log.tick(seen, steps * budget.batch_size)
+            if last:
+                break
         if stopping:
             stopping.restore()
         optimizer.zero_grad()

@@ -103,7 +103,8 @@ def _unknown(dataset: str) -> str:
     message = f"unknown dataset {shown(dataset)}"
     if names:
         return message + did_you_mean(names[0], names)
-    return f"{message}; possible: {name_forms()}, where SOURCE is {_listed()}"
+    own = "; or your own: engram data add SOURCE --from PATH"
+    return f"{message}; possible: {name_forms()}, where SOURCE is {_listed()}{own}"
 
 
 def _listed() -> str:

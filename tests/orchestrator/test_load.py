@@ -122,6 +122,14 @@ def test_what_is_not_there_is_said_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "toaster"])
+def test_a_device_that_is_not_there_is_named(folder: Path, device: str) -> None:
+    with pytest.raises(UserError, match=f"device '{device}' cannot be used here") as caught:
+        engram.load("naive", results=folder / "results", device=device)
+    assert "\n" not in str(caught.value)
+
+
 def test_where_nothing_was_kept_it_is_said_how_to_keep_it(folder: Path, tmp_path: Path) -> None:
     found = record(folder, "naive")
     ResultsStore(tmp_path / "results").write(found)

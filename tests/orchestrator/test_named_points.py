@@ -81,7 +81,13 @@ def test_what_is_written_twice_is_one_trial(plan: MakePlan) -> None:
         "replay[buffer_size=500,freeze_depth=1]",
         "replay[buffer_size=500]",
     ]
-    assert any("3 points repeat another one" in line for line in made.collapsed)
+    assert made.collapsed == (
+        "latent-replay is replay by these options at 1 of 2 points",
+        "rehearsal is replay by these options at 1 of 4 points",
+        "rehearsal is latent-replay by these options at 1 of 4 points",
+        "rehearsal is glr by these options at 1 of 4 points",
+        "3 points repeat another one",
+    )
 
 
 @pytest.mark.parametrize("options", ["refresh: step", "share: unlimited"])

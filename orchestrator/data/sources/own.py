@@ -59,6 +59,8 @@ def read_own(path: Path, size: Size | None = None) -> tuple[Images, int]:
             f"{path}: training images have the shape {list(shapes[0])}, test images "
             f"{list(shapes[1])}; they should be alike"
         )
+    if 0 in shapes[0]:
+        raise UserError(f"{path}: images of the shape {list(shapes[0])} have no pixels")
     return images, _count_classes(images, path)
 
 
@@ -94,8 +96,8 @@ def _count_classes(images: Images, path: Path) -> int:
         raise UserError(f"{path}: should hold images for training and for test")
     classes = len(found)
     if found[0] != 0 or found[-1] != classes - 1:
-        missing = np.setdiff1d(np.arange(max(found[-1], 0) + 1), found)
-        why = f"{found[0]} is one" if found[0] < 0 else f"{missing[0]} does not occur"
+        missing = np.flatnonzero(found != np.arange(classes))[0]
+        why = f"{found[0]} is one" if found[0] < 0 else f"{missing} does not occur"
         raise UserError(f"{path}: training labels should be 0, 1, …, each at least once, but {why}")
     if classes == 1:
         raise UserError(f"{path}: holds only one class; at least two are needed")

@@ -160,6 +160,13 @@ def test_names_that_cannot_be_had(name: str, data_dir: Path, tmp_path: Path) -> 
     assert not data_dir.exists()
 
 
+def test_a_name_has_a_length_that_files_can_have(data_dir: Path, tmp_path: Path) -> None:
+    archive = write(tmp_path / "pets.npz")
+    with pytest.raises(UserError, match="too long a name: give at most 50 characters"):
+        add_source("p" * 300, data_dir, archive)
+    assert add_source("p" * 50, data_dir, archive).classes
+
+
 def test_the_names_of_engram_are_taken(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mnist comes with Engram: give your data another name"):
         add_source("mnist", data_dir, write(tmp_path / "pets.npz"))
@@ -168,7 +175,8 @@ def test_the_names_of_engram_are_taken(data_dir: Path, tmp_path: Path) -> None:
 def test_a_mistake_leaves_what_was_there(pets: Path, tmp_path: Path) -> None:
     content = (pets / "arrow" / "pets.arrow").read_bytes()
     np.savez(tmp_path / "bad.npz", x_train=np.zeros(3))
-    for path, size in ((tmp_path / "bad.npz", None), (tmp_path / "pets.npz", (0, 5))):
+    sizes = (0, 5), (5, 100_000)
+    for path, size in ((tmp_path / "bad.npz", None), *((tmp_path / "pets.npz", s) for s in sizes)):
         with pytest.raises(UserError):
             add_source("pets", pets, path, size)
     assert (pets / "arrow" / "pets.arrow").read_bytes() == content

@@ -90,5 +90,5 @@ def test_names_of_all_streams() -> None:
 def test_sources_of_few_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES[1:]:
         monkeypatch.delitem(SOURCES, name)
-    with pytest.raises(ValueError, match=r"where SOURCE is mnist$"):
+    with pytest.raises(ValueError, match=r"where SOURCE is mnist; or your own"):
         parse_name("foo")

@@ -97,12 +97,17 @@ def test_tables(png: Png, tmp_path: Path) -> None:
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "labels from 1": ({"y_train": [1, 2, 1, 2, 3, 3], "y_test": [1, 2, 3]}, "0 does not occur"),
     "a gap": ({"y_train": [0, 1, 0, 1, 3, 3]}, "2 does not occur"),
+    "a large gap": ({"y_train": [0, 1, 0, 1, 2**62, 2**62]}, "2 does not occur"),
     "negative": ({"y_train": [0, 1, 0, 1, -1, -1]}, "-1 is one"),
     "one class": ({"y_train": [0] * 6, "y_test": [0] * 3}, "holds only one class"),
     "a test class of its own": ({"y_test": [0, 1, 7]}, "label 7 occurs among the test images"),
     "no test images": (
         {"x_test": np.zeros((0, 6, 5, 3), np.uint8), "y_test": np.zeros(0, int)},
         "should hold images for training and for test",
+    ),
+    "no pixels": (
+        {"x_train": np.zeros((6, 0, 5, 3), np.uint8), "x_test": np.zeros((3, 0, 5, 3), np.uint8)},
+        r"images of the shape \[3, 0, 5\] have no pixels",
     ),
     "two shapes": (
         {"x_test": np.zeros((3, 6, 6, 3), np.uint8)},
