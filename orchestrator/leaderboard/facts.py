@@ -47,6 +47,8 @@ def versions(pooled: Pooled) -> dict[str, str]:
     found = {}
     for column, name in _VERSIONS.items():
         values = {trial.get(column) for trial in _trials(pooled)} - {None, ""}
+        if column == "commit":
+            values = {_short(str(commit)) for commit in values}
         if len(values) > _MOST_LISTED:
             found[name] = f"{len(values)} different"
         elif values:
@@ -54,6 +56,11 @@ def versions(pooled: Pooled) -> dict[str, str]:
     if "GPU" in found and found.get("device") == "cuda":
         del found["device"]  # the name of the GPU says it
     return found
+
+
+def _short(commit: str) -> str:
+    """Return enough of a commit to find it, with the mark of changes that it does not hold."""
+    return commit[:10] + "+" * (commit.endswith("+") and len(commit) > 10)
 
 
 def _trials(pooled: Pooled) -> Iterator[Record]:
