@@ -8,6 +8,7 @@ already is not run again, and most trials serve several of the spaces.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,23 +91,29 @@ class Table:
         differences = self._differences(reference)
         lines = [
             f"| method | settings | accuracy | difference to {reference['method']}, paired "
-            "| forgetting | kept |",
-            "|---|---|---|---|---|---|",
+            "| forgetting | kept | n |",
+            "|---|---|---|---|---|---|---|",
         ]
         for row in self.rows.sort_values("average_accuracy", ascending=False).to_dict("records"):
-            pair = differences.get((row["method"], row["settings"], row["variant"]))
-            settings = [part for part in row["settings"].split(", ") if part != _EVERYWHERE]
+            key = row["method"], row["settings"], row["variant"]
+            pair, settings = differences.get(key), row["settings"].split(", ")
+            is_reference = key == tuple(
+                reference[part] for part in ("method", "settings", "variant")
+            )
             lines.append(
-                f"| `{row['method']}` | {', '.join(settings) or '–'} "
+                f"| `{row['method']}` "
+                f"| {', '.join(part for part in settings if part and part != _EVERYWHERE) or '–'} "
                 f"| {interval(row, 'average_accuracy', 'average_accuracy_')} "
-                f"| {interval(pair, 'difference', '', signed=True) if pair else 'reference'} "
-                f"| {short(row['forgetting'])} | {row['bytes_kept'] / 1e6:.1f} MB |"
+                f"| {'' if is_reference else interval(pair, 'difference', '', signed=True)} "
+                f"| {short(row['forgetting'])} | {row['bytes_kept'] / 1e6:.1f} MB | {row['n']} |"
             )
         return "\n".join(lines)
 
 
-def interval(row: Mapping[str, Any], mean: str, bounds: str, *, signed: bool = False) -> str:
-    """Return ``.912 [.900, .924]``."""
+def interval(row: Mapping[str, Any] | None, mean: str, bounds: str, *, signed: bool = False) -> str:
+    """Return ``.912 [.900, .924]``; a dash where nothing has finished."""
+    if row is None or math.isnan(row[mean]):
+        return "–"
     sign = "+" if signed else ""
     values = (row[mean], row[f"{bounds}low"], row[f"{bounds}high"])
     one, low, high = (short(value, sign) for value in values)
@@ -115,7 +122,8 @@ def interval(row: Mapping[str, Any], mean: str, bounds: str, *, signed: bool = F
 
 def short(value: float, sign: str = "") -> str:
     """Return a fraction without its leading zero."""
-    return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    text = f"{value:{sign}.3f}".replace("-", "−")
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def check_rotated(table: Table, verdict: Verdict) -> None:
