@@ -102,7 +102,7 @@ def test_a_task_takes_both_away(folder: Path) -> None:
 def test_splitting_copies_no_image(folder: Path) -> None:
     digits = open_source("digits", folder)
     stream = TaskStream(config("split-digits"), [digits], torch.device("cpu"))
-    rows = stream._rows(digits.train_y, 3)
+    rows = stream._rows(digits.train_y, 3, "train_per_task")
     whole = stream._examples(digits.train_x, digits.train_y, rows, 3)
     for part in stream._divided(whole, digits.train_y, rows, 3, 0.5):
         assert part.x.data_ptr() == digits.train_x.data_ptr()
