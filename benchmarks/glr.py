@@ -30,7 +30,7 @@ SPACES: dict[str, Mapping[str, str]] = {
     "glr-buffer-size": {"method": "latent-replay", "buffer_size": "6000"},
     "glr-freeze-depth": {"method": "naive", "freeze_depth": "0"},
     "glr-generators": {"method": "latent-replay"},
-    "glr-sampling": {"method": "glr", "memory": ""},
+    "glr-sampling": {"method": "glr", "buffer_size": "6000"},
 }
 #: The replayed loss is the same everywhere here.
 _EVERYWHERE = "replay_loss=mean"

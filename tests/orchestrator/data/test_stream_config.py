@@ -236,7 +236,7 @@ def test_a_size_that_images_have_already_is_left_out(
 
 
 def test_options_of_a_dataset() -> None:
-    common = {"dataset", "scenario", "train_per_task", "stream_seed"}
+    common = {"dataset", "scenario", "train_per_task", "test_per_task", "stream_seed"}
     common |= {"pad_to", "resize", "validation"}
     assert StreamConfig.options_of("split-mnist") == common | {"tasks", "class_order"}
     assert StreamConfig.options_of("permuted-mnist") == common | {
