@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from methods.networks.weights import MissingWeights
+
 
 class MachineFailure(RuntimeError):
     """A trial could not go on here, whatever its method."""
@@ -19,7 +21,7 @@ class NotKept(MachineFailure):
 
 def is_of_the_machine(error: Exception) -> bool:
     """Whether an error says nothing of the method that was running."""
-    if isinstance(error, (MachineFailure, torch.OutOfMemoryError, MemoryError)):
+    if isinstance(error, (MachineFailure, MissingWeights, torch.OutOfMemoryError, MemoryError)):
         return True
     # What PyTorch raises where the CPU has no memory left has no class of its own.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
