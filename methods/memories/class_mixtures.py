@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -231,9 +232,9 @@ class _MixtureConfig(GenerativeConfig):
     """A mixture for each class of each task."""
 
     @property
+    @abstractmethod
     def fit(self) -> Fit:
         """What fits a mixture."""
-        raise NotImplementedError
 
     def build(
         self,
