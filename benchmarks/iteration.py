@@ -46,20 +46,31 @@ def bare(x: torch.Tensor, y: torch.Tensor, iterations: int) -> Callable[[], None
         *(nn.Linear(400, 400), nn.ReLU()),
         nn.Linear(400, 10),
     )
+    return plain_loop(
+        network,
+        len(x),
+        lambda index: cross_entropy(network(x[index].float() / 255), y[index]),
+        iterations,
+    )
+
+
+def plain_loop(
+    network: nn.Module, examples: int, loss_of: Callable[[torch.Tensor], torch.Tensor], steps: int
+) -> Callable[[], None]:
+    """Return the loop itself; ``loss_of`` takes the rows of a batch, int64 ``[B]``."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
     def loop() -> None:
         done = 0
         while True:
-            order = torch.randperm(len(x))
-            for start in range(0, len(x) - BATCH + 1, BATCH):
-                index = order[start : start + BATCH]
-                loss = cross_entropy(network(x[index].float() / 255), y[index])
+            order = torch.randperm(examples)
+            for start in range(0, examples - BATCH + 1, BATCH):
+                loss = loss_of(order[start : start + BATCH])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 done += 1
-                if done == iterations:
+                if done == steps:
                     return
 
     return loop
@@ -78,25 +89,13 @@ def bare_latent(new: Batch, old: Batch, iterations: int) -> Callable[[], None]:
     assert old.y is not None
     x, y, old_x, old_y = new.x, new.y, old.x, old.y
     network = nn.Sequential(nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 10))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
-    def loop() -> None:
-        done = 0
-        while True:
-            order = torch.randperm(len(x))
-            for start in range(0, len(x) - BATCH + 1, BATCH):
-                index = order[start : start + BATCH]
-                replayed = torch.randint(len(old_x), (BATCH,))
-                logits = network(torch.cat([x[index], old_x[replayed]]))
-                loss = cross_entropy(logits, torch.cat([y[index], old_y[replayed]]))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                done += 1
-                if done == iterations:
-                    return
+    def loss_of(index: torch.Tensor) -> torch.Tensor:
+        replayed = torch.randint(len(old_x), (BATCH,))
+        logits = network(torch.cat([x[index], old_x[replayed]]))
+        return cross_entropy(logits, torch.cat([y[index], old_y[replayed]]))
 
-    return loop
+    return plain_loop(network, len(x), loss_of, iterations)
 
 
 def measure_latent(data: Path, pairs: int, iterations: int) -> list[tuple[float, float]]:

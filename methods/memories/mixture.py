@@ -156,11 +156,6 @@ def _log_determinant(roots: Tensor) -> Tensor:
 # Draws -------------------------------------------------------------------------------------------
 
 
-def sample(mixture: Mixture, n: int, generator: torch.Generator) -> Tensor:
-    """Draw ``n`` items, float ``[n, D]``, in random order."""
-    return draw(mixture, stratified(mixture.weights.cpu(), n, generator), generator)
-
-
 def stratified(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Draw indices in proportion to weights, in random order.
 

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from methods.memories.kmeans import fit_centroids, kmeans, lloyd, seeds
-from methods.memories.mixture import sample
+from methods.memories.mixture import draw, stratified
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -72,7 +72,8 @@ def test_centroids_and_residual() -> None:
     assert np.allclose(mixture.deviations[0] ** 2, pooled, atol=1e-3)
     sizes = sorted(np.bincount(theirs.labels_) / 2000)
     assert np.allclose(sorted(mixture.weights.tolist()), sizes)
-    drawn = sample(mixture, 5000, generator())
+    g = generator()
+    drawn = draw(mixture, stratified(mixture.weights, 5000, g), g)
     assert torch.allclose(drawn.mean(0), x.mean(0), atol=0.2)
     assert torch.allclose(drawn[:, 4], x[0, 4])
 

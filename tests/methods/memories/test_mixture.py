@@ -10,7 +10,7 @@ from sklearn.covariance import empirical_covariance
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from methods.memories.mixture import Mixture, draw, log_density, sample, stratified
+from methods.memories.mixture import Mixture, draw, log_density, stratified
 
 KINDS = ("diagonal", "tied", "low-rank", "full")
 
@@ -71,7 +71,8 @@ def test_density_of_principal_components_is_that_of_sklearn() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_draws_have_the_moments_of_the_mixture(kind: str) -> None:
     mixture = mixture_of(kind)
-    x = sample(mixture, 40_000, torch.Generator().manual_seed(0))
+    g = torch.Generator().manual_seed(0)
+    x = draw(mixture, stratified(mixture.weights, 40_000, g), g)
     mean = mixture.weights @ mixture.means
     spread = mixture.means - mean
     between = torch.einsum("k,ki,kj->ij", mixture.weights, spread, spread)
@@ -99,7 +100,8 @@ def test_a_component_is_drawn_from_where_it_was_asked_for(kind: str) -> None:
 def test_draws_depend_on_the_generator_alone() -> None:
     mixture, state = mixture_of("low-rank"), torch.get_rng_state()
     one, same, other = (
-        sample(mixture, 50, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+        draw(mixture, torch.arange(50) % 2, torch.Generator().manual_seed(seed))
+        for seed in (0, 0, 1)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
