@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import ResultsStore
-from orchestrator.sweep import SweepOutcome, environment_report, git_commit, run_plan
-from orchestrator.tracking import Tracker, tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from methods.core.method import Method
     from orchestrator.leaderboard import Pooled
+    from orchestrator.sweep import SweepOutcome
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,14 @@ class Sweep:
     plan : Plan
     outcome : SweepOutcome
     leaderboard : pandas.DataFrame
-    files : tuple of Path
+    files : tuple of str
         Where the leaderboard was saved: Markdown, Parquet, HTML.
     """
 
     plan: Plan
     outcome: SweepOutcome
     leaderboard: pd.DataFrame
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
 
 
 def default_data() -> Path:
@@ -55,6 +57,7 @@ def run(
     mlflow: bool = True,
     retry: bool = False,
     keep_model: bool = False,
+    resources: Mapping[str, float] = MappingProxyType({}),
     console: Console | None = None,
 ) -> Sweep:
     """Run what is pending of a search space, and build its leaderboard.
@@ -65,8 +68,10 @@ def run(
         A file, or the name of a packaged search space.
     budget : str, optional
         A named budget of the search space, such as ``small``; the sweep is then called after both.
-    results, data : str or Path
-        Folders of results and of data.
+    results : str or Path
+        Folder of results, or a URI such as ``s3://bucket/results``.
+    data : str or Path, optional
+        Folder of data.
     mlflow : bool
         Whether to record in MLflow too.
     retry : bool
@@ -74,6 +79,8 @@ def run(
     keep_model : bool
         Keep the trained method of each trial that is run, whatever the search space says of it;
         :func:`load` gives it back.
+    resources : mapping
+        ``cpus`` or ``gpus`` of a trial, instead of what the search space says.
     console : Console, optional
         Where progress is shown; nowhere by default.
 
@@ -86,9 +93,15 @@ def run(
     UserError
         For everything that the user can mend, before anything starts.
     """
-    store = ResultsStore(Path(results))
+    store = ResultsStore(results)
     data_dir = default_data() if data is None else Path(data)
-    plan = make_plan(space, data_dir, budget)
+    plan = make_plan(space, data_dir, budget, resources)
+    # A mistake is told before what only a sweep needs has been imported.
+    from orchestrator.mlflow_client import tracking_uri
+    from orchestrator.mlflow_runs import SweepRuns
+    from orchestrator.sweep import environment_report, git_commit, run_plan
+    from orchestrator.tracking import Tracker
+
     if keep_model:
         keep = plan.space.keep.model_copy(update={"model": True})
         plan = replace(plan, space=replace(plan.space, keep=keep))
@@ -99,19 +112,26 @@ def run(
             "environment.json": environment_report(),
         }
         configs = {trial.id: trial.config for trial in plan.trials}
-        kept = store.folder, plan.space.keep.model
-        tracker = Tracker(plan.space.name, configs, files, git_commit(), tracking_uri(), *kept)
+        where = git_commit(), tracking_uri(), store, plan.space.keep.model
+        tracker = Tracker(SweepRuns(plan.space.name, configs, files, *where), configs)
     try:
-        outcome = run_plan(plan, store, data_dir, console or Console(quiet=True), tracker, retry)
+        outcome = run_plan(
+            plan,
+            store,
+            data_dir,
+            console or Console(quiet=True),
+            tracker,
+            retry,
+            _about(space, plan),
+        )
     except BaseException:
         if tracker is not None:
             tracker.close("KILLED")
         raise
     from orchestrator.leaderboard import save, to_markdown  # a mistake is told before pandas loads
 
-    store.write_about(plan.space.name, _about(space, plan))
     table, page = _table_and_page(store, plan.space.name)
-    saved = save(table, store.folder / "leaderboards" / plan.space.name, page)
+    saved = save(table, store.storage, f"leaderboards/{plan.space.name}", page)
     if tracker is not None:
         status = "FAILED" if outcome.pending else "FINISHED"
         failure = tracker.close(
@@ -125,8 +145,13 @@ def read_results(results: str | Path = "results") -> pd.DataFrame:
     """Return all records of a results folder, one row per trial.
 
     The accuracy matrix is a list of rows in column ``accuracy``.
+
+    Parameters
+    ----------
+    results : str or Path
+        Folder of results, or a URI such as ``s3://bucket/results``.
     """
-    return ResultsStore(Path(results)).read().to_pandas()
+    return ResultsStore(results).read().to_pandas()
 
 
 def read_curves(trial: str, *, results: str | Path = "results") -> pd.DataFrame:
@@ -158,8 +183,8 @@ def read_curves(trial: str, *, results: str | Path = "results") -> pd.DataFrame:
     from orchestrator.curves import read_curves as read
     from orchestrator.trial_view import find_trial
 
-    store = ResultsStore(Path(results))
-    curves = read(store.folder, find_trial(trial, store)["id"]) or Curves([])
+    store = ResultsStore(results)
+    curves = read(store.storage, find_trial(trial, store)["id"]) or Curves([])
     return pd.DataFrame(list(curves.points()), columns=SCHEMA.names)
 
 
@@ -181,7 +206,7 @@ def load(
     trial : str
         The first letters of its id, or its name or a part of it.
     results : str or Path
-        Folder of results.
+        Folder of results, or a URI.
     task : int, optional
         As the method was after so many tasks, if checkpoints were kept; by default as it was last.
     device : str
@@ -203,7 +228,7 @@ def load(
     from orchestrator.loading import load_method
 
     data_dir = default_data() if data is None else Path(data)
-    return load_method(trial, ResultsStore(Path(results)), data_dir, task, device)
+    return load_method(trial, ResultsStore(results), data_dir, task, device)
 
 
 def read_leaderboard(
@@ -214,13 +239,14 @@ def read_leaderboard(
     Parameters
     ----------
     results : str or Path
+        Folder of results, or a URI.
     space : str, optional
         Name of one sweep; by default all that were run in this folder.
     everything : bool
         Take every record in the folder, also those that no sweep plans any more, such as trials
         of an older version of a method.
     """
-    return _pooled(ResultsStore(Path(results)), space, everything).table
+    return _pooled(ResultsStore(results), space, everything).table
 
 
 def read_report(
@@ -230,7 +256,7 @@ def read_report(
 
     Parameters as in :func:`read_leaderboard`.
     """
-    return _table_and_page(ResultsStore(Path(results)), space, everything)[1]
+    return _table_and_page(ResultsStore(results), space, everything)[1]
 
 
 def _table_and_page(
@@ -239,7 +265,9 @@ def _table_and_page(
     from orchestrator.leaderboard import About, to_html
 
     pooled = _pooled(store, space, everything)
-    about = About(space or "", **(store.read_about(space) if space else {}))
+    said = store.read_about(space) if space else {}
+    told = {key: said[key] for key in About.__dataclass_fields__.keys() & said.keys() - {"name"}}
+    about = About(space or "", **told)
     return pooled.table, to_html(pooled, about)
 
 
@@ -252,7 +280,11 @@ def _pooled(store: ResultsStore, space: str | None, everything: bool = False) ->
     planned = {row["id"]: row for name in names for row in store.read_sweep(name)}
     ids = None if everything or not planned else planned
     records = store.read(ids).to_pandas()
-    return pool(records, pd.DataFrame(list(planned.values())) if planned else None)
+    try:
+        return pool(records, pd.DataFrame(list(planned.values())) if planned else None)
+    except ValueError as error:
+        where = store.storage.shown
+        raise UserError(f"{where}: holds records or plans that no sweep wrote ({error})") from error
 
 
 def _about(space: str | Path, plan: Plan) -> dict[str, str]:

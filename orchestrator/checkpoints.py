@@ -1,28 +1,35 @@
-"""Trained methods in a results folder: the final ones, and the states after single tasks.
+"""States of trials in a results folder: what a trial goes on from, and trained methods.
 
 A file holds what is needed to use a method or to go on from it, as tensors and plain values: no
 file is ever unpickled into code.
+
+While a trial is under way, the state after its last task is always there, whatever is to be kept in
+the end: a trial whose machine is lost goes on from it, on any other one that reaches the folder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+import io
+import re
+from dataclasses import dataclass, field
 from pickle import UnpicklingError
 from typing import Any, Literal
 
+import pyarrow as pa
 import torch
 
 from methods.core.config import Config
-from orchestrator.atomic import replacing
 from orchestrator.errors import UserError
+from orchestrator.storage import Storage
 
 #: Raised when the content of a file changes its meaning.
-FORMAT = 1
+FORMAT = 2
+
+_FOLDER, _FILE = "checkpoints", re.compile(r"task-(\d+)\.pt")
 
 
 class Keep(Config):
-    """What is kept of a trial besides its record."""
+    """What is kept of a trial, besides its record, once it has ended."""
 
     model: bool = False
     """Keep the trained method, in ``models/`` of the results and in MLflow."""
@@ -51,6 +58,12 @@ class Checkpoint:
         A list by name of what else was measured: a value for each of these rows.
     state : dict
         The method's ``state_dict``.
+    log : dict
+        What the trial's log has counted, see :meth:`TrialLog.state_dict`.
+    curves : list of dict
+        Fields of :class:`~orchestrator.curves.TaskCurves`, for each task learned.
+    seconds : float
+        Wall seconds that the trial has taken.
     """
 
     trial: str
@@ -62,76 +75,105 @@ class Checkpoint:
     accuracy: list[list[float]]
     measures: dict[str, list[float]]
     state: dict[str, Any]
+    log: dict[str, Any] = field(default_factory=dict)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Checkpoints:
-    """The trained methods of a results folder.
+    """The states of trials in a results folder.
 
     Parameters
     ----------
-    results : Path
-        Each machine that runs trials writes there.
+    storage : Storage
+        The results folder. Each machine that runs trials writes there.
     """
 
-    def __init__(self, results: Path) -> None:
-        self.results = results
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
 
-    def model(self, trial: str) -> Path:
-        """Return where a trial's final model is, if it was kept."""
-        return self.results / "models" / f"{trial}.pt"
+    def model(self, trial: str) -> str | None:
+        """Return the name of the file of a trial's final model; None if it was not kept."""
+        name = model_name(trial)
+        return name if self.storage.exists(name) else None
 
-    def after_tasks(self, trial: str) -> dict[int, Path]:
-        """Return the checkpoints that are there, by the number of tasks learned, in order."""
-        found = (self.results / "checkpoints" / trial).glob("task-*.pt")
-        return dict(sorted((int(path.stem.removeprefix("task-")), path) for path in found))
+    def models(self) -> set[str]:
+        """Return the ids of the trials whose final model was kept."""
+        found = self.storage.names("models", ".pt")
+        return {name.removesuffix(".pt") for name in found}
 
-    def keep(self, checkpoint: Checkpoint, wanted: Keep, final: bool) -> None:
-        """Write what is wanted of a state.
+    def after_tasks(self, trial: str) -> dict[int, str]:
+        """Return names of the checkpoints that are there, by number of tasks learned, in order."""
+        folder = f"{_FOLDER}/{trial}"
+        found = ((_FILE.fullmatch(name), name) for name in self.storage.names(folder, ".pt"))
+        return dict(sorted((int(m[1]), f"{folder}/{name}") for m, name in found if m))
 
-        Parameters
-        ----------
-        final : bool
-            Whether it is the state after the last task.
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Write the state after a task; earlier ones stay.
 
         Raises
         ------
         OSError
             If it cannot be written.
         """
-        trial, done = checkpoint.trial, checkpoint.tasks_learned
-        if wanted.checkpoints != "none":
-            folder = self.results / "checkpoints" / trial
-            _write(folder / f"task-{done:02d}.pt", checkpoint)
-            if wanted.checkpoints == "last":
-                for tasks, path in self.after_tasks(trial).items():
-                    if tasks != done:
-                        path.unlink(missing_ok=True)
-        if wanted.model and final:
-            _write(self.model(trial), checkpoint)
+        name = f"task-{checkpoint.tasks_learned:02d}.pt"
+        self._write(f"{_FOLDER}/{checkpoint.trial}/{name}", checkpoint)
 
-    def read(self, path: Path, device: torch.device | str = "cpu") -> Checkpoint:
-        """Read a file that :meth:`keep` wrote, its tensors onto a device.
+    def write_model(self, checkpoint: Checkpoint) -> None:
+        """Write the final model; errors as in :meth:`write`."""
+        self._write(model_name(checkpoint.trial), checkpoint)
+
+    def remove_before(self, trial: str, tasks_learned: int) -> None:
+        """Remove the states after fewer tasks."""
+        for tasks, name in self.after_tasks(trial).items():
+            if tasks < tasks_learned:
+                self.storage.remove(name)
+
+    def tidy(self, trial: str, keep: Keep) -> None:
+        """Leave of a trial that has its record what is to be kept of it."""
+        if keep.checkpoints == "none":
+            self.storage.remove_folder(f"{_FOLDER}/{trial}")
+        elif keep.checkpoints == "last":
+            self.remove_before(trial, max(self.after_tasks(trial), default=0))
+
+    def under_way(self) -> list[str]:
+        """Return the ids of all trials that have checkpoints."""
+        return self.storage.folders(_FOLDER)
+
+    def read(self, name: str, device: torch.device | str = "cpu") -> Checkpoint:
+        """Read a file that was written here, its tensors onto a device.
 
         Raises
         ------
         UserError
             If it is damaged or was written by another version.
         """
+        where = self.storage.path(name)
         try:
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(
+                pa.BufferReader(self.storage.read(name)), map_location=device, weights_only=True
+            )
         except UnpicklingError:
             raise UserError(
-                f"{path}: is no model, or holds other things than tensors and plain values"
+                f"{where}: is no model, or holds other things than tensors and plain values"
             ) from None
         except Exception as error:  # of any kind, where a file is damaged
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{path}: is no readable model ({reason})") from None
+            raise UserError(f"{where}: is no readable model ({reason})") from None
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-            raise UserError(f"{path}: was written by another version of Engram")
-        return Checkpoint(**content)
+            raise UserError(f"{where}: was written by another version of Engram")
+        try:
+            return Checkpoint(**content)
+        except TypeError:
+            raise UserError(f"{where}: is no model of this version of Engram") from None
+
+    def _write(self, name: str, checkpoint: Checkpoint) -> None:
+        fields = {key: getattr(checkpoint, key) for key in Checkpoint.__dataclass_fields__}
+        content = io.BytesIO()
+        torch.save({"format": FORMAT} | fields, content)
+        self.storage.write(name, content.getbuffer())
 
 
-def _write(path: Path, checkpoint: Checkpoint) -> None:
-    fields = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
-    with replacing(path) as file:
-        torch.save({"format": FORMAT} | fields, file)
+def model_name(trial: str) -> str:
+    """Return the name of the file of a trial's final model in a results folder."""
+    return f"models/{trial}.pt"

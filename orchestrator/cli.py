@@ -1,8 +1,10 @@
-"""The command line: ``engram plan | run | leaderboard | show | list | data | ui``."""
+"""The command line: ``engram plan | run | leaderboard | show | why | list | data | sync | ui``."""
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import gc
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.errors import UserError
+from orchestrator.terminal import PlainConsole, printable
 
 app = typer.Typer(
     name="engram",
@@ -31,10 +34,23 @@ Budget = Annotated[
     typer.Option("--budget", help="A named budget of the search space, such as small."),
 ]
 Results = Annotated[
-    Path, typer.Option("--results", envvar="ENGRAM_RESULTS", help="Folder of results.")
+    str,
+    typer.Option(
+        "--results",
+        envvar="ENGRAM_RESULTS",
+        help="Folder of results, or a URI such as s3://bucket/results.",
+    ),
 ]
 Data = Annotated[Path, typer.Option("--data", envvar="ENGRAM_DATA", help="Folder of data.")]
-_RESULTS, _DATA = Path("results"), Path("data")
+Cpus = Annotated[
+    int | None,
+    typer.Option("--cpus", min=1, help="CPU cores and threads of a trial, whatever the file says."),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option("--gpus", min=0, help="GPUs of a trial, such as 0.25, whatever the file says."),
+]
+_RESULTS, _DATA = "results", Path("data")
 
 
 #: Exit status after Ctrl-C, by the shell's custom.
@@ -67,16 +83,18 @@ def plan(
     budget: Budget = None,
     results: Results = _RESULTS,
     data: Data = _DATA,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
     every: Annotated[bool, typer.Option("--all", help="List every trial of a long plan.")] = False,
 ) -> None:
     """List the trials that a search space means, and what is done of them."""
-    from orchestrator.listing import print_plan
-    from orchestrator.plan import make_plan
+    from orchestrator.plan import make_plan, without_garbage_collection
+    from orchestrator.plan_view import print_plan, trial_states
     from orchestrator.results import ResultsStore
 
-    made = make_plan(space, data, budget)
-    outcomes = ResultsStore(results).outcomes([trial.id for trial in made.trials])
-    print_plan(made, outcomes, _console(), every)
+    with without_garbage_collection():
+        made = make_plan(space, data, budget, _resources(cpus, gpus))
+        print_plan(made, trial_states(made, ResultsStore(results)), _console(), every)
 
 
 @app.command(epilog="Example: engram run quickstart --results results")
@@ -85,6 +103,8 @@ def run(
     budget: Budget = None,
     results: Results = _RESULTS,
     data: Data = _DATA,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
     mlflow: Annotated[bool, typer.Option(help="Record in MLflow too.")] = True,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run trials again whose method raised an error.")
@@ -98,7 +118,6 @@ def run(
     The same command again runs nothing twice; after an interruption it goes on.
     """
     from orchestrator import api
-    from orchestrator.listing import print_sweep
 
     console = _console()
     sweep = api.run(
@@ -109,9 +128,13 @@ def run(
         mlflow=mlflow,
         retry=retry,
         keep_model=keep_model,
+        resources=_resources(cpus, gpus),
         console=console,
     )
-    print_sweep(sweep, results, mlflow, console)
+    from orchestrator.listing import print_sweep  # a mistake is told before it is needed
+    from orchestrator.storage import Storage
+
+    print_sweep(sweep, Storage(results), mlflow, console)
     if sweep.outcome.pending or "error" in sweep.outcome.outcomes.values():
         raise typer.Exit(1)
 
@@ -133,18 +156,25 @@ def leaderboard(
 ) -> None:
     """Pool the trials of a results folder over their seeds, with intervals, and rank them."""
     from orchestrator import api
-    from orchestrator.listing import write_leaderboard, write_report
+    from orchestrator.listing import store_report, write_leaderboard, write_report
+    from orchestrator.results import ResultsStore
     from orchestrator.search_space import sweep_name
 
-    if not results.is_dir():
-        raise UserError(f"{results}: holds no results; run a search space first: engram run SPACE")
+    store = ResultsStore(results)
+    if store.is_absent():
+        raise UserError(
+            f"{store.storage.shown}: holds no results; run a search space first: engram run SPACE"
+        )
     if budget is not None and not space:
         raise UserError("--budget needs its search space: engram leaderboard SPACE --budget NAME")
     name = sweep_name(space, budget) if space else None
     if form is Format.HTML:
         page = api.read_report(results, name, everything=every)
-        where = results / "leaderboards" / (name or "") / "leaderboard.html"
-        write_report(page, output or where, _console())
+        if output is not None:
+            write_report(page, output, _console())
+        else:
+            file = "/".join(filter(None, ("leaderboards", name, "leaderboard.html")))
+            store_report(page, store.storage, file, _console())
         return
     table = api.read_leaderboard(results, name, everything=every)
     write_leaderboard(table, form.value, output, _console())
@@ -160,6 +190,28 @@ def show(
     from orchestrator.trial_view import print_trial
 
     print_trial(trial, ResultsStore(results), _console())
+
+
+@app.command(epilog="Example: engram why 3f2a")
+def why(
+    trial: Annotated[
+        str, typer.Argument(help="The first letters of a planned trial's id, or its name.")
+    ],
+    space: Annotated[
+        str | None,
+        typer.Argument(help="The search space that plans it; by default all that were run."),
+    ] = None,
+    budget: Budget = None,
+    results: Results = _RESULTS,
+    data: Data = _DATA,
+) -> None:
+    """Say what makes a trial new, compared with the nearest one that has finished."""
+    from orchestrator.results import ResultsStore
+    from orchestrator.why import print_why
+
+    if budget is not None and not space:
+        raise UserError("--budget needs its search space: engram why TRIAL SPACE --budget NAME")
+    print_why(trial, ResultsStore(results), data, _console(), space, budget)
 
 
 @app.command("list", epilog="Example: engram list methods")
@@ -237,6 +289,24 @@ def data_add(
     console.print(f"Use it in a search space: dataset: {names}", highlight=False, soft_wrap=True)
 
 
+@app.command(epilog="Example: engram sync quickstart")
+def sync(
+    space: Annotated[
+        str | None, typer.Argument(help="Name or file of one sweep; all of them by default.")
+    ] = None,
+    budget: Budget = None,
+    results: Results = _RESULTS,
+) -> None:
+    """Write to MLflow what it lacks of the results, where it was down or is a new one."""
+    from orchestrator.results import ResultsStore
+    from orchestrator.search_space import sweep_name
+    from orchestrator.sync import print_sync
+
+    if budget is not None and not space:
+        raise UserError("--budget needs its search space: engram sync SPACE --budget NAME")
+    print_sync(ResultsStore(results), sweep_name(space, budget) if space else None, _console())
+
+
 @app.command(epilog="Example: engram ui quickstart --port 5000")
 def ui(
     space: Annotated[
@@ -251,6 +321,11 @@ def ui(
     serve(space, port, _console())
 
 
+def _resources(cpus: int | None, gpus: float | None) -> dict[str, float]:
+    """Return what was given of the resources of a trial."""
+    return {key: n for key, n in (("cpus", cpus), ("gpus", gpus)) if n is not None}
+
+
 def _ready(name: str, dataset: Any) -> str:
     return (
         f"{name} is ready: {len(dataset.train_x):,} training and {len(dataset.test_x):,} test "
@@ -260,11 +335,15 @@ def _ready(name: str, dataset: Any) -> str:
 
 def _console() -> Console:
     """Return standard output, as wide as the terminal, or wide enough for tables in a file."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+    return PlainConsole(width=None if sys.stdout.isatty() else 120)
 
 
 def main() -> None:
     """Run the command line: a mistake of the user is one line and exit status 2."""
+    # What PyTorch and others make of themselves is no garbage: to look through it, while they are
+    # imported and once more when all is done, is a fifth of the time of a short command.
+    gc.set_threshold(20_000)
+    atexit.register(gc.freeze)
     try:
         status = app(standalone_mode=False)
         if status == _INTERRUPTED:  # the argument parser swallows the exception
@@ -285,7 +364,7 @@ def main() -> None:
 
 
 def _complain(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr)  # noqa: T201 - this is the command line
+    print(*map(printable, lines), sep="\n", file=sys.stderr)  # noqa: T201 - this is the command line
 
 
 def _usage(error: Any) -> str:

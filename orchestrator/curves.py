@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrator.atomic import replacing
+from orchestrator.storage import Storage
 
 #: Columns of the file of a trial's curves: ``iteration`` counts over all tasks, ``task`` is the one
 #: that was being learnt, counted from 1.
@@ -97,12 +96,12 @@ def is_accuracy(name: str) -> bool:
     return name == AVERAGE or name.startswith(ON_TASK)
 
 
-def curves_path(results: Path, trial: str) -> Path:
-    """Return the file of a trial's curves in a results folder."""
-    return results / "curves" / f"{trial}.arrow"
+def curves_name(trial: str) -> str:
+    """Return the name of the file of a trial's curves in a results folder."""
+    return f"curves/{trial}.arrow"
 
 
-def write_curves(results: Path, trial: str, curves: Curves) -> None:
+def write_curves(storage: Storage, trial: str, curves: Curves) -> None:
     """Write a trial's curves, whole or not at all; where there are none, remove an older file.
 
     Raises
@@ -111,7 +110,7 @@ def write_curves(results: Path, trial: str, curves: Curves) -> None:
         If they cannot be written.
     """
     if not curves:
-        curves_path(results, trial).unlink(missing_ok=True)
+        storage.remove(curves_name(trial))
         return
     columns = zip(*curves.points(), strict=True) if any(curves.points()) else [[]] * len(SCHEMA)
     more = {"confusion": curves.confusion, "problem": curves.problem}
@@ -121,21 +120,23 @@ def write_curves(results: Path, trial: str, curves: Curves) -> None:
         schema=schema,
     )
     options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with (
-        replacing(curves_path(results, trial)) as file,
-        pa.ipc.new_file(file, schema, options=options) as writer,
-    ):
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema, options=options) as writer:
         writer.write_table(table)
+    storage.write(curves_name(trial), sink.getvalue())
 
 
-def read_curves(results: Path, trial: str) -> Curves | None:
+def read_curves(storage: Storage, trial: str) -> Curves | None:
     """Read a trial's curves; None where there are none, or none that can be read."""
     try:
-        content = curves_path(results, trial).read_bytes()
-        table = pa.ipc.open_file(pa.py_buffer(content)).read_all()
-    except (OSError, pa.ArrowInvalid):
+        table = pa.ipc.open_file(storage.read(curves_name(trial))).read_all()
+        table.validate(full=True)  # what is damaged inside could crash whoever looks at it
+        more = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+    except (OSError, pa.ArrowException, ValueError, RecursionError):
         return None
-    more = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+    known = table.schema.equals(SCHEMA) and not any(c.null_count for c in table.columns)
+    if not known or not isinstance(more, dict):
+        return None
     tasks: dict[int, TaskCurves] = {}
     for row in table.to_pylist():
         part = tasks.setdefault(row["task"], TaskCurves(row["task"]))
@@ -143,5 +144,5 @@ def read_curves(results: Path, trial: str) -> Curves | None:
         assert isinstance(series, list)
         series.append((row["iteration"], row["value"]))
     if tasks:
-        tasks[max(tasks)].problem = more.get("problem", "")
+        tasks[max(tasks)].problem = str(more.get("problem", ""))
     return Curves([tasks[task] for task in sorted(tasks)], more.get("confusion"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from orchestrator.suggestions import nearest
 
 #: Characters of a value that a message shows.
 _LONGEST = 80
@@ -19,7 +20,7 @@ class UserError(Exception):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: the nearest known one, or all of them.
+    """Return the end of a message about an unknown word: the one that was meant, or all of them.
 
     Examples
     --------
@@ -27,9 +28,9 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     "unknown source 'mnits'; did you mean 'mnist'?"
     """
     words = sorted(map(str, known))
-    near = get_close_matches(str(word), words, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    near = nearest(word, words)
+    if near is not None:
+        return f"; did you mean {near!r}?"
     return f"; possible: {', '.join(words)}" if words else ""
 
 

@@ -18,6 +18,9 @@ from orchestrator.problems import Problems
 from orchestrator.search_space import MethodEntry, SearchSpace
 from orchestrator.yaml_file import Place, enclosing
 
+#: Values of an axis that a message lists.
+_MOST_SHOWN = 8
+
 
 class StreamPoint(NamedTuple):
     """A stream, where its options stand, and how many combinations collapse to it."""
@@ -93,7 +96,7 @@ def collapsed_axes(space: SearchSpace) -> Iterator[str]:
         datasets = {a for x in space.stream if x.key == "dataset" for a in x.values}
         without = sorted(a for a in datasets if axis.option not in StreamConfig.options_of(a))
         if len(axis.values) > 1 and without:
-            yield f"{axis.key} {list(axis.values)} collapses for {', '.join(without)}"
+            yield f"{axis.key} {_listed(axis.values)} collapses for {', '.join(without)}"
     for axis in space.shared:
         without = sorted(
             {
@@ -104,7 +107,14 @@ def collapsed_axes(space: SearchSpace) -> Iterator[str]:
             }
         )
         if len(axis.values) > 1 and without:
-            yield f"{axis.key} {list(axis.values)} collapses for {', '.join(without)}"
+            yield f"{axis.key} {_listed(axis.values)} collapses for {', '.join(without)}"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """Write the values of an axis; of many, the first ones and the last."""
+    if len(values) <= _MOST_SHOWN:
+        return str(list(values))
+    return f"{str(list(values[:3]))[:-1]}, …, {values[-1]!r}] ({len(values):,} values)"
 
 
 def _not_overridden(shared: Sequence[Axis], entry: MethodEntry) -> list[Axis]:

@@ -14,64 +14,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.checkpoints import Checkpoints
+from orchestrator.checkpoints import Checkpoints, model_name
 from orchestrator.errors import UserError
-from orchestrator.results import ResultsStore
+from orchestrator.results import ResultsStore, record_name
 from orchestrator.setups import told_apart
-from orchestrator.trial_run import identifying_columns
+from orchestrator.storage import Storage
+from orchestrator.storage_uri import StorageFailure
 from orchestrator.trial_view import trial_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from orchestrator.api import Sweep
-    from orchestrator.plan import Plan
 
-#: Trials that a plan lists unless all are asked for.
-_MOST_LISTED = 200
 #: The folder of results that commands take unless they are told another.
-_DEFAULT_RESULTS = Path("results")
+_DEFAULT_RESULTS = "results"
 
 
-def print_plan(plan: Plan, outcomes: Mapping[str, str], console: Console, every: bool) -> None:
-    """Print the trials of a plan, what collapsed and what is done."""
-    table = _table("trial", "dataset", "scenario", "method", "seed", "state")
-    shown = plan.trials if every else plan.trials[:_MOST_LISTED]
-    names = told_apart(
-        [
-            identifying_columns(trial, plan.environment)
-            | {"stream_seed": trial.config.stream.stream_seed}
-            for trial in plan.trials
-        ]
-    )
-    for trial, apart in zip(shown, names, strict=False):
-        config = trial.config
-        _row(
-            table,
-            trial.id,
-            config.stream.dataset,
-            str(config.stream.scenario),
-            " ".join(filter(None, (config.label, apart))),
-            str(config.seed),
-            outcomes.get(trial.id, "pending"),
-        )
-    console.print(table)
-    if len(shown) < len(plan.trials):
-        _say(console, f"… and {len(plan.trials) - len(shown):,} more; --all lists every one")
-    states = Counter(outcomes.get(trial.id, "pending") for trial in plan.trials)
-    counted = ", ".join(f"{n:,} {state}" for state, n in sorted(states.items()))
-    _say(console, f"\n{plan.space.name}: {len(plan.trials):,} unique trials ({counted})")
-    _say(console, f"  grid of {plan.points:,} points")
-    again = plan.points - len(plan.trials)
-    if again:
-        _say(console, f"  {again:,} of them are trials listed already:")
-    for line in plan.collapsed:
-        _say(console, f"    {line}")
-    for line in plan.skipped:
-        _say(console, f"  skipped: {line}")
-
-
-def print_sweep(sweep: Sweep, results: Path, mlflow: bool, console: Console) -> None:
+def print_sweep(sweep: Sweep, storage: Storage, mlflow: bool, console: Console) -> None:
     """Print how a sweep ended: its leaderboard, where that was saved, and what to do next."""
     from orchestrator.leaderboard import TerminalReport
 
@@ -82,39 +42,45 @@ def print_sweep(sweep: Sweep, results: Path, mlflow: bool, console: Console) -> 
         console,
         f"\n{plan.space.name}: {done} of {len(plan.trials)} trials done, {outcome.ran} of them now",
     )
+    shown = storage.shown
+    where = "" if shown == _DEFAULT_RESULTS else f" --results {shlex.quote(shown)}"
     unfinished = {trial: how for trial, how in outcome.outcomes.items() if how != "finished"}
     if unfinished:
         counts = Counter(unfinished.values())
         text = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
         # One that raised an error, if there is one, has the most to tell.
         first = min(unfinished, key=lambda trial: (unfinished[trial] != "error", trial))
-        where = "" if results == _DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
         _say(console, f"Did not finish: {text}; see why: {_this_command()} show {first}{where}")
         if "error" in counts:
             _say(console, "The same command with --retry runs those again that raised an error.")
     if outcome.pending:
         _say(console, "The same command goes on with what is missing.")
-    _say(console, "Leaderboard saved: " + ", ".join(map(str, sweep.files)))
+    _say(console, "Leaderboard saved: " + ", ".join(sweep.files))
     if plan.space.keep.model:
-        _say_what_is_kept(outcome.outcomes, results, console)
+        _say_what_is_kept(outcome.outcomes, storage, console)
     if outcome.tracking_failure:
         _say(console, f"MLflow is incomplete ({outcome.tracking_failure}); the results are not.")
-        _say(console, "The same command writes what is missing there.")
+        _say(
+            console,
+            f"{_this_command()} sync {plan.space.name}{where} writes what is missing there; the "
+            "same command does too.",
+        )
     elif mlflow:
         _say(console, f"Compare the runs in MLflow: {_this_command()} ui {plan.space.name}")
 
 
-def _say_what_is_kept(outcomes: Mapping[str, str], results: Path, console: Console) -> None:
-    kept = Checkpoints(results)
+def _say_what_is_kept(outcomes: Mapping[str, str], storage: Storage, console: Console) -> None:
+    kept = Checkpoints(storage).models()
     finished = [trial for trial, outcome in outcomes.items() if outcome == "finished"]
-    without = [trial for trial in finished if not kept.model(trial).is_file()]
+    without = [trial for trial in finished if trial not in kept]
     if len(without) < len(finished):
-        _say(console, f"Trained methods kept: {kept.model('ID')}; in Python: engram.load(ID)")
+        where = storage.path(model_name("ID"))
+        _say(console, f"Trained methods kept: {where}; in Python: engram.load(ID)")
     if without:
         _say(
             console,
             f"Finished trials that were done before, without a model: {len(without)}; to run one "
-            f"again, delete its record: {results / 'trials' / min(without)}.arrow",
+            f"again, delete its record: {storage.path(record_name(min(without)))}",
         )
 
 
@@ -147,9 +113,10 @@ def write_leaderboard(
     else:
         text = to_markdown(table)
         if form == "terminal":
-            plain = Console(width=120, record=True, quiet=True, force_terminal=False)
-            plain.print(TerminalReport(table))
-            text = plain.export_text()
+            plain = Console(width=120, force_terminal=False)
+            with plain.capture() as captured:
+                plain.print(TerminalReport(table))
+            text = captured.get()
         _writable(output, lambda: output.write_text(text, encoding="utf-8"))
     _say(console, f"{output}: {len(table)} rows")
 
@@ -162,6 +129,17 @@ def write_report(page: str, output: Path, console: Console) -> None:
     _say(console, f"{output}: open it in a browser; it needs no network")
 
 
+def store_report(page: str, storage: Storage, name: str, console: Console) -> None:
+    """Write a leaderboard's HTML page into a results folder, and say where it is."""
+    try:
+        storage.write(name, page.encode())
+    except StorageFailure:
+        raise
+    except OSError as error:
+        raise UserError(f"{storage.path(name)}: cannot be written ({error.strerror})") from None
+    _say(console, f"{storage.path(name)}: open it in a browser; it needs no network")
+
+
 def _writable(path: Path, write: Any) -> None:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file")
@@ -172,7 +150,7 @@ def _writable(path: Path, write: Any) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def print_lists(kinds: Iterable[str], results: Path, data: Path, console: Console) -> None:
+def print_lists(kinds: Iterable[str], results: str, data: Path, console: Console) -> None:
     """Print lists of what there is."""
     for kind in kinds:
         match kind:

@@ -15,9 +15,9 @@ from methods.core.rng import Rng
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.data.added import discover
 from orchestrator.errors import UserError
-from orchestrator.plan import trial_code
-from orchestrator.results import Record, ResultsStore
+from orchestrator.results import Record, ResultsStore, record_name
 from orchestrator.trial import TrialConfig
+from orchestrator.trial_code import trial_code
 from orchestrator.trial_view import find_trial, trial_name
 
 
@@ -55,7 +55,7 @@ def load_method(
     except (UnknownMethod, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{record['id']}: cannot be built as it was recorded: {reason}") from None
-    checkpoint = Checkpoints(store.folder).read(_kept(record, store, task), device)
+    checkpoint = Checkpoints(store.storage).read(_kept(record, store, task), device)
     if trial_code(config.cls) != checkpoint.code:
         warnings.warn(
             f"{trial_name(record)} ({record['id']}) was trained with other code than is installed "
@@ -82,17 +82,18 @@ def _check_device(device: torch.device | str) -> None:
         raise UserError(f"device {str(device)!r} cannot be used here ({reason})") from None
 
 
-def _kept(record: Record, store: ResultsStore, task: int | None) -> Path:
+def _kept(record: Record, store: ResultsStore, task: int | None) -> str:
     """Find the file that holds the state after so many tasks, or the last state."""
-    trial, kept = record["id"], Checkpoints(store.folder)
+    trial, kept = record["id"], Checkpoints(store.storage)
     files = kept.after_tasks(trial)
-    if kept.model(trial).is_file():
-        files.setdefault(record["tasks"], kept.model(trial))
+    model = kept.model(trial)
+    if model is not None:
+        files.setdefault(record["tasks"], model)
     if task is None and files:
         return files[max(files)]
     if task in files:
         return files[task]
-    again = f"delete {store.trials / trial}.arrow and run its search space again with"
+    again = f"delete {store.storage.path(record_name(trial))} and run its search space again with"
     if not files:
         raise UserError(
             f"{trial_name(record)}: no trained method was kept; to keep it, {again} --keep-model"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from methods.core.method import Method
+from orchestrator.choices import MethodChoice, StreamChoice
 from orchestrator.data.added import discover
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.grid import (
@@ -18,33 +25,31 @@ from orchestrator.grid import (
     method_points,
     stream_points,
 )
-from orchestrator.identity import Environment, canonical_json, code_hash, trial_id
+from orchestrator.identity import Environment, trial_id
 from orchestrator.problems import Problems
 from orchestrator.requirements import check_data, check_resources, check_validation
 from orchestrator.search_space import MethodEntry, SearchSpace, read_space
 from orchestrator.trial import Trial, TrialConfig
+from orchestrator.trial_code import trial_code
 
-#: Code outside a method that makes the numbers of a record: how streams are made, how a trial goes
-#: through them, how it is tested and how that is summed up.
-_TRIAL_CODE = (
-    "orchestrator.data.streams",
-    "orchestrator.evaluation",
-    "orchestrator.metrics",
-    "orchestrator.trial_run",
-)
-#: What that code imports and cannot change a number, such as what watches and keeps a trial, or
-#: what another ingredient of the identity answers for: the fingerprint for data, so that a new
-#: source leaves all other trials as they are, and the canonical configuration for the words in
-#: which a trial is described.
-_OTHER_CODE = frozenset(
-    {
-        *("orchestrator.data", "orchestrator.data.cache", "orchestrator.data.sources"),
-        *("orchestrator.errors", "orchestrator.identity"),
-        *("orchestrator.results", "orchestrator.trial"),
-        *("orchestrator.checkpoints", "orchestrator.curves", "orchestrator.trial_log"),
-        "orchestrator.watch",
-    }
-)
+#: More points than anybody runs; they would fill the memory.
+_MOST_POINTS = 10_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class _Method:
+    """A method, and its part of a configuration as text."""
+
+    choice: MethodChoice
+    text: str
+
+
+class _Point(NamedTuple):
+    """A point of the grid, equal to another one if it is the same trial."""
+
+    stream: StreamChoice
+    method: _Method
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Plan:
         options, and for configurations given more than once.
     skipped : tuple of str
         One line for each combination that a method declares impossible.
+    skipped_points : int
+        Trials that these would have been.
     """
 
     space: SearchSpace
@@ -73,9 +80,15 @@ class Plan:
     points: int
     collapsed: tuple[str, ...]
     skipped: tuple[str, ...]
+    skipped_points: int = 0
 
 
-def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | None = None) -> Plan:
+def make_plan(
+    space: str | Path | SearchSpace,
+    data_dir: Path,
+    budget: str | None = None,
+    resources: Mapping[str, float] = MappingProxyType({}),
+) -> Plan:
     """Expand a search space into its trials.
 
     Parameters
@@ -85,6 +98,8 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | Non
     data_dir : Path
     budget : str, optional
         A named budget of the file; its own values by default.
+    resources : mapping
+        ``cpus`` or ``gpus`` of a trial, instead of what the file says.
 
     Raises
     ------
@@ -96,6 +111,24 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | Non
         problems = Problems(space.file)
     else:
         space, problems = read_space(space, budget)
+    if resources:
+        space = replace(space, resources=space.resources.model_copy(update=dict(resources)))
+    with without_garbage_collection():
+        return _plan(space, problems, data_dir)
+
+
+def _check_size(space: SearchSpace, problems: Problems) -> None:
+    """Refuse a grid that nobody could run, before its points fill the memory."""
+    streams = math.prod(len(axis.values) for axis in space.stream)
+    of_methods = sum(full_size(space, entry) for entry in space.methods)
+    size = streams * of_methods * len(space.seeds)
+    if size > _MOST_POINTS:
+        problems.add((), f"spans a grid of {size:,} points; {_MOST_POINTS:,} are the most")
+        problems.raise_if_any()
+
+
+def _plan(space: SearchSpace, problems: Problems, data_dir: Path) -> Plan:
+    _check_size(space, problems)
     streams = stream_points(space, problems)
     methods = [(entry, method_points(space, entry, problems)) for entry in space.methods]
     check_data(streams, space.seeds, data_dir, problems)
@@ -105,10 +138,10 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | Non
     problems.raise_if_any()
 
     environment = Environment.here(space.resources.cpus, space.resources.gpus)
-    configs, skipped, repeated = _unique_configs(
+    unique, skipped, repeated = _unique_points(
         [point.stream for point in streams], methods, space.seeds
     )
-    trials = tuple(_identified(config, environment, data_dir) for config in configs)
+    trials = tuple(_identified(unique, environment, data_dir))
     points = len(space.seeds) * sum(
         point.times * full_size(space, entry)
         for point, entry in itertools.product(streams, space.methods)
@@ -117,8 +150,10 @@ def make_plan(space: str | Path | SearchSpace, data_dir: Path, budget: str | Non
     collapsed = [*collapsed_axes(space), *_other_names(methods)]
     if repeated:
         said = "point repeats" if repeated == 1 else "points repeat"
-        collapsed.append(f"{repeated} {said} another one")
-    return Plan(space, environment, trials, points, tuple(collapsed), tuple(skipped))
+        collapsed.append(f"{repeated:,} {said} another one")
+    return Plan(
+        *(space, environment, trials, points, tuple(collapsed)), tuple(skipped), skipped.total()
+    )
 
 
 def _other_names(
@@ -129,7 +164,7 @@ def _other_names(
         names = Counter(entry.cls.named_point(options).name for options in points)
         for name, times in names.items():
             if name != entry.cls.name:
-                of = "" if times == len(points) else f" at {times} of {len(points)} points"
+                of = "" if times == len(points) else f" at {times:,} of {len(points):,} points"
                 yield f"{entry.cls.name} is {name} by these options{of}"
 
 
@@ -145,37 +180,69 @@ def count_trials(space: SearchSpace) -> int:
     streams = [point.stream for point in stream_points(space, problems)]
     methods = [(entry, method_points(space, entry, problems)) for entry in space.methods]
     problems.raise_if_any()
-    return len(_unique_configs(streams, methods, space.seeds)[0])
+    return len(_unique_points(streams, methods, space.seeds)[0])
 
 
-def _identified(config: TrialConfig, environment: Environment, data_dir: Path) -> Trial:
-    data = config.stream.fingerprint(data_dir)
-    code = trial_code(config.cls)
-    return Trial(trial_id(config.canonical, data, code, environment), config, data, code)
-
-
-def trial_code(method: type[Method]) -> str:
-    """Return the hash of all code that makes the numbers of a method's trials."""
-    return code_hash(method.__module__, *_TRIAL_CODE, without=_OTHER_CODE)
-
-
-def _unique_configs(
+def _unique_points(
     streams: Sequence[StreamConfig],
     methods: Sequence[tuple[MethodEntry, Sequence[Method.Config]]],
     seeds: Sequence[int],
-) -> tuple[list[TrialConfig], list[str], int]:
-    """Return the configurations, each once, what was skipped, and how many points repeated one."""
-    configs: dict[str, TrialConfig] = {}
-    skipped: dict[str, None] = {}
+) -> tuple[list[_Point], Counter[str], int]:
+    """Return the points of the grid, each once, those skipped by reason, and how many repeat."""
+    known_streams: dict[str, StreamChoice] = {}
+    known_methods: dict[str, _Method] = {}
+    chosen = [
+        (entry.cls, [_known_method(entry.cls, options, known_methods) for options in points])
+        for entry, points in methods
+    ]
+    unique: dict[_Point, None] = {}
+    skipped: Counter[str] = Counter()
     repeated = 0
-    for stream, (entry, points) in itertools.product(streams, methods):
-        name = entry.cls.name
-        if stream.scenario not in entry.cls.scenarios:
-            skipped[f"{name} is not defined for {stream.scenario} ({stream.dataset})"] = None
-            continue
-        for options, seed in itertools.product(points, seeds):
-            config = TrialConfig.of(stream.with_seed(seed), entry.cls, options, seed)
-            key = canonical_json(config.canonical)
-            repeated += key in configs
-            configs.setdefault(key, config)
-    return list(configs.values()), list(skipped), repeated
+    for stream in streams:
+        seeded = [(_known_stream(stream.with_seed(seed), known_streams), seed) for seed in seeds]
+        for cls, choices in chosen:
+            if stream.scenario not in cls.scenarios:
+                why = f"{cls.name} is not defined for {stream.scenario} ({stream.dataset})"
+                skipped[why] += len(choices) * len(seeds)
+                continue
+            before = len(unique)
+            unique.update(
+                (_Point(one, method, seed), None) for method in choices for one, seed in seeded
+            )
+            repeated += before + len(choices) * len(seeds) - len(unique)
+    return list(unique), skipped, repeated
+
+
+def _known_stream(config: StreamConfig, known: dict[str, StreamChoice]) -> StreamChoice:
+    choice = StreamChoice(config)
+    return known.setdefault(choice.text, choice)
+
+
+def _known_method(cls: type[Method], options: Method.Config, known: dict[str, _Method]) -> _Method:
+    choice = MethodChoice.of(cls, options)
+    text = choice.text
+    return known.setdefault(text, _Method(choice, text))
+
+
+def _identified(
+    points: Iterable[_Point], environment: Environment, data_dir: Path
+) -> Iterator[Trial]:
+    """Give each point of the grid its identity."""
+    fingerprint = cache(lambda stream: stream.config.fingerprint(data_dir))
+    code = cache(trial_code)
+    for stream, method, seed in points:
+        data, made_by = fingerprint(stream), code(method.choice.cls)
+        known = trial_id(f"{method.text}{seed}{stream.text}", data, made_by, environment)
+        yield Trial(known, TrialConfig.chosen(stream, method.choice, seed), data, made_by)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile: of a large plan that takes longer than making it does."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

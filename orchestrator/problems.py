@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.errors import UserError, did_you_mean, shown
-from orchestrator.yaml_file import Place, YamlFile
+from orchestrator.credentials import looks_like_credentials, without_credentials
+from orchestrator.errors import UserError
+from orchestrator.validation_words import explain, misspelt_name, of_words, resolve
+from orchestrator.yaml_file import BUDGETS, Place, YamlFile, dotted
 
-#: Where a file has its named budgets.
-BUDGETS: Place = ("budgets",)
-
-#: Pydantic's types in the words of a YAML file.
-_WANTED = {
-    "bool_type": "be true or false",
-    "dict_type": "be a mapping",
-    "float_type": "be a number",
-    "int_from_float": "be a whole number",
-    "int_type": "be a whole number",
-    "list_type": "be a list",
-    "model_attributes_type": "be a mapping",
-    "model_type": "be a mapping",
-    "string_type": "be text",
-    "tuple_type": "be a list",
-}
+_CREDENTIAL = (
+    "looks like a password, a key or a token; search spaces are shown in reports and in MLflow: "
+    "leave it out, and give it in an environment variable to what needs it"
+)
 
 
 class InvalidFile(UserError):
@@ -61,6 +52,20 @@ class Problems:
             (self.file.line(place), f"{key}: {message}" if key else message), note
         )
 
+    def add_credentials(self) -> None:
+        """Note what looks like a password, key or token, in comments too."""
+        lines = set()
+        for place, value in _leaves(self.file.value, ()):
+            key = next((part for part in reversed(place) if isinstance(part, str)), "")
+            if looks_like_credentials(key, value):
+                self.add(place, _CREDENTIAL)
+                lines.add(self.file.line(place))
+        if without_credentials(self.file.text) == self.file.text:
+            return
+        for number, line in enumerate(self.file.text.splitlines(), 1):
+            if number not in lines and without_credentials(line) != line:
+                self.found[number, _CREDENTIAL] = ""
+
     def include(self, others: Problems) -> None:
         """Note what was found in another reading of the same file, unless it is known already."""
         self.found = others.found | self.found
@@ -86,19 +91,26 @@ class Problems:
         """
         found: dict[Place, tuple[Any, type[BaseModel] | None]] = {}
         for detail in error.errors():
-            inner, owner = _resolve(model, tuple(detail["loc"]))
+            inner, owner = resolve(model, tuple(detail["loc"]))
             # A union complains once for each of its members: what it says of words suits a word.
-            if inner not in found or isinstance(detail["input"], str) == _of_words(detail):
+            if inner not in found or isinstance(detail["input"], str) == of_words(detail):
                 found[inner] = detail, owner
         for inner, (detail, owner) in found.items():
-            message = _explain(detail, owner)
+            message = explain(detail, owner)
+            if (key := misspelt_name(detail)) is not None:
+                inner, message = (*inner, key), "unknown key; did you mean 'name'?"
+            elif detail["type"] == "union_tag_invalid":
+                inner = (*inner, "name")
             if inner:
                 given = [k for k in range(1, len(inner) + 1) if _key(inner[:k]) in places]
                 known = max(given, default=0)
                 place = places[_key(inner[:known])] if known else around
-                if detail["type"] == "extra_forbidden" and isinstance(place[-1], int):
-                    place = place[:-1]  # the key is wrong, not one of its values
-                self.add((*place, *inner[known:]), message)
+                if detail["type"] == "extra_forbidden" and known == len(inner):
+                    place = _without_index(place)  # the key is wrong, not one of its values
+                place = (*place, *inner[known:])
+                if detail["type"] == "union_tag_invalid" and not self.file.has(place):
+                    place = place[:-1]  # a bare word that stands for its name
+                self.add(place, message)
             else:  # about several options: one in the entry itself, the one named first
                 named = sorted((o for o in places if o in message), key=message.index)
                 own = [option for option in named if places[option][: len(around)] == around]
@@ -108,92 +120,26 @@ class Problems:
         """Raise :class:`InvalidFile` with all problems, in the order of the file."""
         if self.found:
             lines = [
-                f"{self.file.name}:{line}: {text}" + (f" ({note})" if note else "")
+                f"{self.file.name}:{line}: {without_credentials(text)}"
+                + (f" ({note})" if note else "")
                 for (line, text), note in sorted(self.found.items())
             ]
             raise InvalidFile("\n".join(lines))
 
 
-def dotted(place: Place) -> str:
-    """Write a place as a reader would name it: ``replay.buffer_size``, ``seed[2]``."""
-    around, place = (place[:2], place[2:]) if place[:1] == BUDGETS else ((), place)
-    if place[:1] == ("method",):
-        named = [i for i, part in enumerate(place) if i and isinstance(part, str)]
-        place = place[named[0] :] if named else place
-    text = ""
-    for part in (*around, *place):
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+def _leaves(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    """Yield each value that is no mapping or list, and its place."""
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*place, key))
+    else:
+        yield place, value
 
 
-def _of_words(detail: Any) -> bool:
-    return detail["type"] in {"literal_error", "enum"}
+def _without_index(place: Place) -> Place:
+    return place[:-1] if isinstance(place[-1], int) else place
 
 
 def _key(place: Place) -> str:
     """Write keys as an axis has them: ``optimizer.lr``."""
     return ".".join(map(str, place))
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """All pydantic models in an annotation such as ``Annotated[A | B, …]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models(inner)]
-
-
-def _resolve(
-    model: type[BaseModel], loc: tuple[str | int, ...]
-) -> tuple[Place, type[BaseModel] | None]:
-    """Turn pydantic's location into keys of the file, and find the model that the last key is of.
-
-    Pydantic inserts what it calls the members of a union, which do not stand in the file.
-    """
-    place: list[str | int] = []
-    owner: type[BaseModel] | None = None
-    candidates = [model]
-    for part in loc:
-        tagged = [m for m in candidates if "name" in m.model_fields] if place else []
-        chosen = [m for m in tagged if m.model_fields["name"].default == part]
-        if chosen and len(candidates) > 1:
-            candidates = chosen
-            continue
-        if not candidates and isinstance(part, str):
-            continue  # one way to read a value that has several
-        owner = candidates[0] if len(candidates) == 1 else None
-        place.append(part)
-        known = {} if owner is None else owner.model_fields
-        candidates = (
-            _models(known[part].annotation) if isinstance(part, str) and part in known else []
-        )
-    return tuple(place), owner
-
-
-def _explain(detail: Any, owner: type[BaseModel] | None) -> str:
-    """Say what pydantic found in the words of the person who wrote the file."""
-    value, context = detail["input"], detail.get("ctx", {})
-    match detail["type"]:
-        case "extra_forbidden":
-            known = [] if owner is None else list(owner.model_fields)
-            return "unknown key" + did_you_mean(detail["loc"][-1], known)
-        case _ if _of_words(detail):
-            words = context["expected"].replace(" or ", ", ").split(", ")
-            return f"cannot be {shown(value)}" + did_you_mean(value, [w.strip("'") for w in words])
-        case "union_tag_invalid":
-            words = [word.strip("'") for word in context["expected_tags"].split(", ")]
-            return f"cannot be {context['tag']!r}" + did_you_mean(context["tag"], words)
-        case "union_tag_not_found":
-            assert owner is not None  # the union is an option of one
-            members = _models(owner.model_fields[detail["loc"][-1]].annotation)
-            names = ", ".join(sorted(m.model_fields["name"].default for m in members))
-            return f"needs a name, as in {{name: …}}; possible: {names}"
-        case "value_error":
-            return str(context["error"])
-        case "too_short":
-            least = context["min_length"]
-            return f"should hold at least {least} value{'s' * (least > 1)}, not {shown(value)}"
-    wanted = _WANTED.get(detail["type"])
-    if wanted is None:
-        message: str = detail["msg"]
-        wanted = f"{message[0].lower()}{message[1:]}".removeprefix("input ").removeprefix("should ")
-    return f"should {wanted}, not {shown(value)}"

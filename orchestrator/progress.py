@@ -36,6 +36,11 @@ class Progress:
         self._ended: Counter[str] = Counter()
         self._began = self._said = time.monotonic()
 
+    @property
+    def running(self) -> int:
+        """Trials that are under way."""
+        return len(self._running)
+
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the progress while the block runs."""
@@ -63,9 +68,17 @@ class Progress:
         self._ended[outcome] += 1
         self._learned[trial] = self._tasks[trial]
         if outcome != "finished":
-            line = f"{outcome}: {self._names[trial]} ({trial}): {cause}"
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.note(f"{outcome}: {self._names[trial]} ({trial}): {cause}")
         self._tell()
+
+    def set_aside(self, trial: str, cause: str, again: str) -> None:
+        """Note that a trial was interrupted and will go on."""
+        self._running.discard(trial)
+        self.note(f"interrupted: {self._names[trial]} ({trial}): {cause}; {again}")
+
+    def note(self, line: str) -> None:
+        """Say something that a user should know."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def line(self) -> str:
         """Return ``12 of 54 trials done, 2 running, 0 failed, about 0:40 left``."""
@@ -73,9 +86,7 @@ class Progress:
         failed = self._ended.total() - done
         left = self.seconds_left()
         ahead = "" if left is None else f", about {minutes(left)} left"
-        return (
-            f"{done} of {total} trials done, {len(self._running)} running, {failed} failed{ahead}"
-        )
+        return f"{done} of {total} trials done, {self.running} running, {failed} failed{ahead}"
 
     def seconds_left(self) -> float | None:
         """Estimate the time left from the share of tasks learnt; None before the first."""

@@ -16,7 +16,8 @@ from orchestrator.errors import UserError
 from orchestrator.grid import StreamPoint
 from orchestrator.identity import Environment
 from orchestrator.problems import Problems
-from orchestrator.search_space import MethodEntry, Resources
+from orchestrator.search_space import MethodEntry
+from orchestrator.space_config import Resources
 from orchestrator.yaml_file import Place
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import yaml
 
 from methods.core.config import flatten
+from orchestrator.credentials import without_credentials
 from orchestrator.curve_figure import accuracy_curves
 from orchestrator.curves import Curves, TaskCurves, is_accuracy
 from orchestrator.figures import (
@@ -27,20 +30,65 @@ from orchestrator.trial import TrialConfig
 _LONGEST_TAG = 5000
 
 
-def run_name(config: TrialConfig) -> str:
-    """Name a run so that a list of runs reads well: what differs most comes first."""
-    stream = config.stream
-    return f"{config.label} · {stream.scenario} · {stream.dataset} · seed {config.seed}"
+@dataclass(frozen=True)
+class RunHead:
+    """What a run shows from its first moment on.
+
+    Attributes
+    ----------
+    trial : str
+        Id of the trial.
+    name : str
+        Reads well in a list of runs: what differs most comes first.
+    label, variant : str
+        Legend of the trial; whether a published defect is in it.
+    parameters : dict
+        The flat configuration: ``method``, ``dataset``, ``budget.iterations`` and so on.
+    """
+
+    trial: str
+    name: str
+    label: str
+    variant: str
+    parameters: dict[str, str]
+
+    @classmethod
+    def of_config(cls, trial: str, config: TrialConfig) -> RunHead:
+        """Describe a trial that is planned."""
+        stream, variant = config.stream, config.options.variant
+        where = f"{stream.scenario} · {stream.dataset}"
+        return cls._of(trial, config.label, where, variant, config.canonical)
+
+    @classmethod
+    def of_record(cls, record: Record) -> RunHead:
+        """Describe a trial by its record alone, whose method may not be installed here."""
+        settings = record["settings"].replace(", ", ",")
+        label = f"{record['method']}[{settings}]" if settings else record["method"]
+        where = f"{record['scenario']} · {record['dataset']}"
+        return cls._of(record["id"], label, where, record["variant"], json.loads(record["config"]))
+
+    @classmethod
+    def _of(
+        cls, trial: str, label: str, where: str, variant: str, canonical: dict[str, Any]
+    ) -> RunHead:
+        flat = flatten(canonical["stream"] | {"method": canonical["method"]} | canonical["options"])
+        flat["seed"] = canonical["seed"]
+        parameters = {
+            key: without_credentials(str(value)) for key, value in flat.items() if value is not None
+        }
+        return cls(trial, f"{label} · {where} · seed {flat['seed']}", label, variant, parameters)
 
 
-def run_parameters(config: TrialConfig) -> dict[str, str]:
-    """Return the flat configuration: ``method``, ``dataset``, ``budget.iterations`` and so on."""
-    canonical = config.canonical
-    flat: dict[str, Any] = flatten(
-        canonical["stream"] | {"method": config.method} | canonical["options"]
-    )
-    flat["seed"] = config.seed
-    return {key: str(value) for key, value in flat.items() if value is not None}
+def started_at(record: Record) -> int:
+    """Return when a trial began, in ms since 1970."""
+    started = record["started"]
+    milliseconds = started.timestamp() * 1000 if isinstance(started, datetime) else started
+    return int(milliseconds)
+
+
+def ended_at(record: Record) -> int:
+    """Return when a trial ended, in ms since 1970."""
+    return started_at(record) + int(record["seconds"] * 1000)
 
 
 def row_metrics(
@@ -94,12 +142,15 @@ def final_metrics(record: Record) -> dict[str, float]:
 def run_tags(record: Record) -> dict[str, str]:
     """Return how a trial ended, and the text at the top of its page."""
     tags = {"engram.outcome": record["outcome"], "mlflow.note.content": _note(record)}
-    return tags | ({"engram.cause": record["cause"][:_LONGEST_TAG]} if record["cause"] else {})
+    cause = without_credentials(record["cause"])[:_LONGEST_TAG]
+    return tags | ({"engram.cause": cause} if cause else {})
 
 
 def run_files(record: Record, curves: Curves | None) -> dict[str, str]:
     """Return the artifacts of a run, name and content."""
-    files = {"config.yaml": yaml.safe_dump(json.loads(record["config"]), sort_keys=False)}
+    # On long lines, where nothing that has to be found is in two parts.
+    config = yaml.safe_dump(json.loads(record["config"]), sort_keys=False, width=math.inf)
+    files = {"config.yaml": without_credentials(config)}
     if record["accuracy"]:
         files["accuracy_matrix.csv"] = accuracy_csv(record["accuracy"])
         files["accuracy_matrix.svg"] = accuracy_heatmap(record["accuracy"])
@@ -109,13 +160,15 @@ def run_files(record: Record, curves: Curves | None) -> dict[str, str]:
         files["confusion_matrix.csv"] = confusion_csv(curves.confusion)
         files["confusion_matrix.svg"] = confusion_heatmap(curves.confusion)
     if record["traceback"]:
-        files["traceback.txt"] = record["traceback"]
+        files["traceback.txt"] = without_credentials(record["traceback"])
     return files
 
 
 def _note(record: Record) -> str:
     """Write the outcome and the accuracy matrix in Markdown, or its last row where it is long."""
-    head = record["outcome"] + (f": {record['cause'][:1000]}" if record["cause"] else "")
+    # As code: what a method says is no Markdown, and loads no pictures.
+    cause = " ".join(without_credentials(record["cause"]).replace("`", "'").split())[:1000]
+    head = record["outcome"] + (f": `{cause}`" if cause else "")
     foot = f"`engram show {record['id']}` tells the same in a terminal."
     note = f"{head}\n\n{accuracy_markdown(record['accuracy'])}\n\n{foot}"
     if len(note) <= _LONGEST_TAG:

@@ -4,64 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator
+from pydantic import ValidationError
 
-from methods.core.config import Config
 from methods.core.method import Method
-from methods.core.registry import UnknownMethod, method_class, method_names
+from methods.core.registry import method_class, method_names
 from orchestrator.axes import Axis, read_axis
 from orchestrator.budgets import KEY, check_budget, name_with, readings
 from orchestrator.checkpoints import Keep
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError, did_you_mean, shown
+from orchestrator.levels import unknown_key
 from orchestrator.problems import Problems
+from orchestrator.space_config import MAPPINGS, NAME, Header, Resources
+from orchestrator.suggestions import nearest
+from orchestrator.validation_words import list_or_range
 from orchestrator.watch import Watch
 from orchestrator.yaml_file import Place, YamlFile
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MOST_SEED = 2**63 - 1
-
-
-class Resources(Config):
-    """What one trial gets."""
-
-    cpus: PositiveInt = 1
-    """CPU cores, which is also the number of PyTorch threads."""
-    gpus: NonNegativeFloat = 0.0
-    """GPUs; a fraction lets trials share one."""
-
-
-class Header(Config):
-    """What a search space says of itself."""
-
-    name: str = Field("", max_length=100)
-    """Name of the sweep: letters, digits, dots, hyphens; the file's name by default."""
-    description: str = ""
-    """One or two sentences for lists and reports."""
-    paper: str = ""
-    """The published experiment that it repeats."""
-    published: str | dict[str, Any] = ""
-    """Figures that the paper reports: text, or a mapping of whatever is compared."""
-
-    @field_validator("name")
-    @classmethod
-    def _names_a_folder(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                "should consist of letters, digits, dots, hyphens and underscores, and begin with "
-                f"a letter or digit; {shown(name)} does not"
-            )
-        return name
-
-
-#: Keys that hold one mapping and span no axis.
-_MAPPINGS = {"resources": Resources, "watch": Watch, "keep": Keep}
 
 
 @dataclass(frozen=True)
@@ -152,10 +118,22 @@ def find_space(space: str | Path) -> Path:
     if os.path.isdir(path):
         raise UserError(f"{space}: is a folder; give a search space's file or packaged name")
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        raise UserError(f"{space}: there is no such file")
+        raise UserError(f"{space}: there is no such file{_near_file(path, packaged)}")
     raise UserError(
         f"{space}: is neither a file nor a packaged search space{did_you_mean(space, packaged)}"
     )
+
+
+def _near_file(path: Path, packaged: Mapping[str, Path]) -> str:
+    """Return the end of a message about a file that is not there."""
+    if path.stem in packaged and len(path.parts) == 1:
+        return f"; did you mean {path.stem!r}, a packaged one?"
+    try:
+        there = [str(other) for other in path.parent.iterdir() if other.suffix == path.suffix]
+    except OSError:
+        return ""
+    near = nearest(path, there)
+    return "" if near is None else f"; did you mean {near!r}?"
 
 
 def read_space(space: str | Path, budget: str | None = None) -> tuple[SearchSpace, Problems]:
@@ -179,7 +157,7 @@ def sweep_name(space: str, budget: str | None = None) -> str:
     Raises
     ------
     UserError
-        If the search space has no such budget.
+        If the search space has no such budget, or its name cannot be a sweep's.
     """
     if os.path.isfile(space) or (budget is not None and space in packaged_spaces()):
         path = find_space(space)
@@ -188,6 +166,8 @@ def sweep_name(space: str, budget: str | None = None) -> str:
         space = str(name or _name_of(path))
         if budget is not None:
             check_budget(budget, file)
+    if not NAME.fullmatch(space):
+        raise UserError(f"{shown(space)} cannot be the name of a sweep")
     return name_with(space, budget)
 
 
@@ -204,8 +184,9 @@ def parse_space(
     if not isinstance(file.value, dict):
         problems.add((), "should hold keys such as dataset:, method: and seed:")
         problems.raise_if_any()
-    for place in file.repeated:
-        problems.add(place, "stands twice; only one of them can count")
+    for place, line in file.repeated.items():
+        problems.add(place, f"stands twice, first in line {line}; only one of them can count")
+    problems.add_credentials()
     if budget is not None:
         check_budget(budget, file)
     found = readings(file, problems)
@@ -236,7 +217,7 @@ def _parse_reading(
     header = _validated(Header, {"name": default_name} | header_values, (), problems)
     header = header.model_copy(update={"name": name_with(header.name, budget)})
     resources, watch, keep = (
-        _validated(model, values.pop(key, {}), (key,), problems) for key, model in _MAPPINGS.items()
+        _validated(model, values.pop(key, {}), (key,), problems) for key, model in MAPPINGS.items()
     )
     seeds = _seeds(values.pop("seed", 0), problems)
     before = len(problems)
@@ -253,7 +234,9 @@ def _parse_reading(
         elif key not in inherited:  # the file without a budget answers for those
             _add_unused(axis, methods, complete, problems)
     if "dataset" not in values:
-        problems.add((), "dataset is missing; give the name of a task stream, such as split-digits")
+        problems.add(
+            (), "dataset: is missing; give the name of a task stream, such as split-digits"
+        )
     return SearchSpace(
         *(header, tuple(stream), tuple(shared), methods, seeds, resources, watch, keep, file),
         budget=budget,
@@ -278,7 +261,7 @@ def _seeds(value: Any, problems: Problems) -> tuple[int, ...]:
     for seed, place in zip(axis.values, axis.places, strict=True):
         if type(seed) is not int or not 0 <= seed <= _MOST_SEED:
             wanted = "a whole number of at least 0 and below 2^63, or a range such as 0..4"
-            problems.add(place, f"should be {wanted}, not {shown(seed)}")
+            problems.add(place, f"should be {wanted}, not {shown(seed)}{list_or_range(seed)}")
         elif seed in seeds:
             problems.add(place, f"{seed} is there already; a seed that counts twice is no evidence")
         else:
@@ -288,7 +271,7 @@ def _seeds(value: Any, problems: Problems) -> tuple[int, ...]:
 
 def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
     if value is None:
-        problems.add((), f"method is missing; possible: {', '.join(method_names())}")
+        problems.add((), f"method: is missing; possible: {', '.join(method_names())}")
         return ()
     listed = isinstance(value, list)
     if listed and not value:
@@ -301,13 +284,13 @@ def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
             problems.add(place, f"should be {wanted}, not {shown(item)}")
             continue
         named = item if isinstance(item, dict) else {item: {}}
+        before = None
         for name, options in named.items():
             inner = (*place, name) if isinstance(item, dict) else place
-            try:
-                cls = method_class(name)
-            except UnknownMethod as error:
-                problems.add(inner, str(error))
+            if name not in method_names():
+                problems.add(inner, _no_method(name, before))
                 continue
+            cls = before = method_class(name)
             if options is not None and not isinstance(options, dict):
                 wanted = "options such as {buffer_size: 500}"
                 problems.add(inner, f"should hold {wanted}, not {shown(options)}")
@@ -318,6 +301,16 @@ def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
             )
             entries.append(MethodEntry(cls, axes, inner))
     return tuple(entries)
+
+
+def _no_method(name: str, before: type[Method] | None) -> str:
+    """Say that a method is unknown, and what was meant; ``before`` stands above it in its entry."""
+    if before is not None and name.partition(".")[0] in before.Config.model_fields:
+        return f"is no method; indent it, as an option of {before.name}"
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and all(nearest(part, method_names()) for part in parts):
+        return f"no method is called {shown(name)}; write [{', '.join(parts)}]"
+    return f"no method is called {shown(name)}{did_you_mean(name, method_names())}"
 
 
 def _add_unused(
@@ -343,6 +336,6 @@ def _add_unused(
         problems.add(place, f"none of the methods here has it; {', '.join(others)} would")
     else:
         known = {*Header.model_fields, *StreamConfig.model_fields}
-        known |= {"method", "seed", *_MAPPINGS, KEY}
+        known |= {"method", "seed", *MAPPINGS, KEY}
         known |= {key for cls in listed or map(method_class, method_names()) for key in cls.axes}
-        problems.add(place, "unknown key" + did_you_mean(axis.option, known))
+        problems.add(place, unknown_key(axis.key, known))

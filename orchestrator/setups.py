@@ -34,9 +34,14 @@ def told_apart(trials: Sequence[Mapping[str, Any]]) -> list[str]:
         key = tuple(trial[name] for name in ("dataset", "scenario", "method", "settings"))
         families.setdefault(key, []).append(i)
     texts = [""] * len(trials)
+    known_labels: dict[tuple[str, ...], list[str]] = {}
     for family in families.values():
-        setups = sorted({trials[i]["setup"] for i in family})
-        text_of = dict(zip(setups, labels(setups), strict=True))
+        if len(family) == 1:
+            continue
+        setups = tuple(sorted({trials[i]["setup"] for i in family}))
+        if setups not in known_labels:
+            known_labels[setups] = labels(setups)
+        text_of = dict(zip(setups, known_labels[setups], strict=True))
         known = [(trials[i]["setup"], trials[i]["seed"]) for i in family]
         streams = {(*key, trials[i]["stream_seed"]) for key, i in zip(known, family, strict=True)}
         drawn_apart = len(streams) > len(set(known))

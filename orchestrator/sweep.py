@@ -9,42 +9,45 @@ import platform
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
+from orchestrator.checkpoints import Checkpoints, Keep
 from orchestrator.errors import UserError
+from orchestrator.local_ray import scratch_folder, start_local_ray
+from orchestrator.lock import only_run_on
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.results import ResultsStore
-from orchestrator.search_space import Resources
+from orchestrator.space_config import Resources
 from orchestrator.tracking import Tracker
-from orchestrator.trial import Trial
-from orchestrator.trial_run import engram_version, identifying_columns
+from orchestrator.trial import Trial, identifying_columns
+from orchestrator.trial_code import write_code
+from orchestrator.trial_run import engram_version
 
 if TYPE_CHECKING:
     from orchestrator.recorder import Recorder
-
-#: How often a trial whose worker died is started again before it is left for the next sweep.
-_RETRIES = 2
 
 #: Set before Ray starts, so that its processes inherit it.
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder is the only writer
     "TUNE_GLOBAL_CHECKPOINT_S": "600",  # Tune's own state is not what a sweep resumes from
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",  # enough for a cluster to see that it should grow
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # our own ends the sweep at once, and says how to go on
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # The recorder tells of lost workers and nodes, in a line each.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died or was killed|Raylet is terminated|marked dead",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, without its warning
 }
 
@@ -82,6 +85,7 @@ def run_plan(
     console: Console,
     tracker: Tracker | None = None,
     retry: bool = False,
+    about: Mapping[str, str] = MappingProxyType({}),
 ) -> SweepOutcome:
     """Run what is pending, as many trials at once as the machine has room for, and record it.
 
@@ -89,6 +93,8 @@ def run_plan(
     ----------
     retry : bool
         Run trials again whose method raised an error.
+    about : mapping
+        What the sweep says of itself, for its report.
 
     Raises
     ------
@@ -97,19 +103,21 @@ def run_plan(
         what a trial asks for.
     """
     store.check_writable()
-    with _only_run_on(store):
-        store.write_sweep(
-            plan.space.name, [identifying_columns(t, plan.environment) for t in plan.trials]
-        )
+    with only_run_on(store.storage, f"engram run {plan.space.name}"):
+        store.write_sweep(plan.space.name, identifying_columns(plan.trials, plan.environment))
+        store.write_about(plan.space.name, dict(about))
+        write_code(store.storage, plan)
         ids = [trial.id for trial in plan.trials]
         before = store.outcomes(ids)
         again = {"error"} if retry else set()
         pending = [t for t in plan.trials if t.id not in before or before[t.id] in again]
-        if tracker is not None:
-            tracker.start(store.records(set(ids) - {trial.id for trial in pending}))
+        _tidy(store, set(before).difference(trial.id for trial in pending), plan.space.keep)
         ended: dict[str, str] = {}
+        progress = Progress(pending, console)
+        if tracker is not None:
+            done = set(before).difference(trial.id for trial in pending)
+            tracker.start({trial: before[trial] for trial in done}, progress.note)
         if pending:
-            progress = Progress(pending, console)
             ended = _run_on_tune(plan, pending, store, data_dir, progress, tracker)
         after = store.outcomes(ids)
     return SweepOutcome(
@@ -120,17 +128,11 @@ def run_plan(
     )
 
 
-@contextmanager
-def _only_run_on(store: ResultsStore) -> Iterator[None]:
-    """Keep a second run off a results folder: it would run the same trials once more."""
-    try:
-        with FileLock(store.folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise UserError(
-            f"{store.folder}: another engram run works on this folder; wait for it, "
-            "or give another one with --results"
-        ) from None
+def _tidy(store: ResultsStore, ended: set[str], keep: Keep) -> None:
+    """Remove what trials went on from, where a sweep was killed after it had their records."""
+    checkpoints = Checkpoints(store.storage)
+    for trial in ended.intersection(checkpoints.under_way()):
+        checkpoints.tidy(trial, keep)
 
 
 def _run_on_tune(
@@ -142,78 +144,111 @@ def _run_on_tune(
     tracker: Tracker | None,
 ) -> dict[str, str]:
     os.environ.update(_ENVIRONMENT)
-    import ray
     from ray import tune
 
     from orchestrator import recorder as recording
+    from orchestrator.cost import longest_first
     from orchestrator.trainable import ContinualTrainable, job
+    from orchestrator.trial_queue import InOrder, TrialQueue
 
-    recorder = recording.Recorder(store, progress, tracker)
-    about = {"space": plan.space.name, "commit": git_commit()}
-    space, folders = plan.space, (data_dir.resolve(), store.folder.resolve())
-    jobs = [job(t, plan.environment, *folders, about, space.watch, space.keep) for t in pending]
-    resources = space.resources
-    started_here = not ray.is_initialized()
-    _start_ray(resources)
-    try:
-        with tempfile.TemporaryDirectory(prefix="engram-") as scratch, progress.shown():
-            tuner = tune.Tuner(
-                tune.with_resources(
-                    ContinualTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}
-                ),
-                param_space={"job": tune.grid_search(jobs)},
-                tune_config=tune.TuneConfig(reuse_actors=True),
-                run_config=tune.RunConfig(
-                    name="sweep",
-                    storage_path=scratch,
-                    callbacks=[recorder],
-                    verbose=0,
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    failure_config=tune.FailureConfig(max_failures=_RETRIES),
-                ),
-            )
-            with _ctrl_c_asks(recorder):
+    space, about = plan.space, {"space": plan.space.name, "commit": git_commit()}
+
+    def job_of(trial: Trial, share: Resources) -> str:
+        where = data_dir.resolve(), store.storage
+        return job(trial, plan.environment, share, *where, about, space.watch, space.keep)
+
+    queue = TrialQueue(
+        longest_first(pending, data_dir),
+        space.resources,
+        job_of,
+        largest_machine,
+        lambda: recorder.check(),
+    )
+    recorder = recording.Recorder(store, progress, queue, space.keep, tracker)
+    with scratch_folder() as scratch, _ray(space.resources, scratch), progress.shown():
+        tuner = tune.Tuner(
+            ContinualTrainable,
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                search_alg=queue,
+                scheduler=InOrder(),  # type: ignore[no-untyped-call]
+                num_samples=-1,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=os.fspath(scratch / "tune"),
+                callbacks=[recorder],
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            with _signals_ask(recorder):
                 tuner.fit()
-    except tune.TuneError:
-        if recorder.failure is not None:
-            raise recorder.failure from None
-        raise
-    finally:
-        if started_here:
-            ray.shutdown()
+        except tune.TuneError:
+            if recorder.failure is not None:
+                raise recorder.failure from None
+            raise
     return recorder.outcomes
 
 
 @contextmanager
-def _ctrl_c_asks(recorder: Recorder) -> Iterator[None]:
-    """Let the first Ctrl-C ask the recorder to end the sweep; within Ray it could get lost."""
+def _signals_ask(recorder: Recorder) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM ask the recorder to end the sweep.
+
+    Within Ray an exception could get lost; the second one is as it was before.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(*_: object) -> None:
         recorder.interrupted = True
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, ask)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, ask)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
-def _start_ray(resources: Resources) -> None:
-    """Connect to the cluster that ``RAY_ADDRESS`` names, or start Ray on this machine."""
+@contextmanager
+def _ray(resources: Resources, scratch: Path) -> Iterator[None]:
+    """Connect to the cluster that ``RAY_ADDRESS`` names, or start Ray on this machine alone."""
     import ray
 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    elif not ray.is_initialized():
-        ray.init(include_dashboard=False, **quiet)
-        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        _check_resources(resources, there.get("CPU", 0), there.get("GPU", 0))
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder tells what went wrong
+    started_here = not ray.is_initialized()
+    try:
+        if started_here and os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        elif started_here:
+            start_local_ray(scratch, **quiet)
+            there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            _check_resources(resources, there.get("CPU", 0), there.get("GPU", 0))
+        # The recorder tells what went wrong.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        yield
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def largest_machine() -> Resources:
+    """Return the most CPUs, and the most GPUs, that a machine of the running cluster has."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    cpus, gpus = (max((n.get(kind, 0.0) for n in alive), default=0.0) for kind in ("CPU", "GPU"))
+    return Resources(cpus=max(1, int(cpus)), gpus=gpus)
 
 
 def _check_resources(resources: Resources, cpus: float, gpus: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 
 from orchestrator.checkpoints import Keep
 from orchestrator.data.added import discover
 from orchestrator.identity import Environment
+from orchestrator.space_config import Resources
+from orchestrator.storage import Storage
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_run import TrialRun
 from orchestrator.watch import Watch
@@ -26,9 +30,16 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEEP = -1, -3, 1 << 30
 class ContinualTrainable(tune.Trainable):
     """Runs one :class:`TrialRun` after another in the same process.
 
-    Tune's config holds a :func:`job`. Each result carries one JSON string under ``report``: Tune
-    keeps statistics of every number it can see, which costs more than a small trial.
+    Tune's config holds a :func:`job`, with the share of a machine that it is to have. Each result
+    carries one JSON string under ``report``: Tune keeps statistics of every number it can see,
+    which costs more than a small trial.
     """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return what Ray is to reserve for a job."""
+        share = json.loads(config["job"])["share"]
+        return tune.PlacementGroupFactory([{"CPU": share["cpus"], "GPU": share["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the first trial of this process."""
@@ -39,7 +50,8 @@ class ContinualTrainable(tune.Trainable):
         """Start another trial in the same process, once the last one has let go of its memory."""
         self.cleanup()
         return_freed_memory()
-        given = new_config["job"]
+        given = json.loads(new_config["job"])
+        hold_to_share_of_gpu(given["share"]["gpus"])
         trial, data_dir = given["trial"], Path(given["data_dir"])
         discover(data_dir)  # the trial's configuration may name a source that was added to it
         self.run = TrialRun(
@@ -54,7 +66,7 @@ class ContinualTrainable(tune.Trainable):
             given["about"],
             Watch(**given["watch"]),
             Keep(**given["keep"]),
-            Path(given["results"]),
+            Storage(given["results"]),
         )
         return True
 
@@ -71,14 +83,18 @@ class ContinualTrainable(tune.Trainable):
 def job(
     trial: Trial,
     environment: Environment,
+    share: Resources,
     data_dir: Path,
-    results: Path,
+    results: Storage,
     about: dict[str, str],
     watch: Watch,
     keep: Keep,
-) -> dict[str, Any]:
-    """Write a trial, and what is to be seen and kept of it, as plain values for a worker."""
-    return {
+) -> str:
+    """Write a trial, its share of a machine, and what is to be kept of it, as JSON.
+
+    One text: Tune copies a config several times, takes it apart, and keeps all of that.
+    """
+    values = {
         "trial": {
             "id": trial.id,
             "config": trial.config.portable,
@@ -86,12 +102,27 @@ def job(
             "code": trial.code,
         },
         "environment": asdict(environment),
+        "share": share.canonical(),
         "data_dir": os.fspath(data_dir),
-        "results": os.fspath(results),
+        "results": results.uri,
         "about": about,
         "watch": watch.canonical(),
         "keep": keep.canonical(),
     }
+    return json.dumps(values)
+
+
+def hold_to_share_of_gpu(gpus: float) -> None:
+    """Keep this process to its share of the memory of its GPU, so that others have theirs.
+
+    Parameters
+    ----------
+    gpus : float
+        A fraction of one; 1 or more means all of it, and 0 that there is none to share.
+    """
+    if gpus and torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what the last trial of this process left
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gpus))
 
 
 def keep_freed_memory() -> None:

@@ -6,12 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from orchestrator.credentials import without_credentials
 from orchestrator.curves import Points, TaskCurves
-from orchestrator.machine import is_of_the_machine
+from orchestrator.machine import machine_failure
 
 #: Points of one task that a curve of numbers which the method reports is thinned to.
 _MOST_REPORTED = 100
@@ -120,6 +122,22 @@ class TrialLog:
         self._start(self._task + 1)
         return TaskCurves(self._task - 1, curves, problem)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been counted over the tasks that have ended, as plain values."""
+        return {
+            "seconds": dict(self.seconds),
+            "examples": self.examples,
+            "iterations": self._before,
+            "ends": dict(self._ends),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from where :meth:`state_dict` was."""
+        for phase, seconds in state["seconds"].items():
+            self.seconds[phase] += seconds
+        self.examples, self._before = state["examples"], state["iterations"]
+        self._ends = dict(state["ends"])
+
     def _look(self) -> None:
         if self.every is None or self._glance is None or self._problem:
             return
@@ -128,9 +146,9 @@ class TrialLog:
             for name, value in self._glance().items():
                 self._watched[name][self._step] = value
         except Exception as error:
-            if is_of_the_machine(error):
+            if machine_failure(error):
                 raise
-            self._problem = (
+            self._problem = without_credentials(
                 f"iteration {self._before + self._step}: {type(error).__name__}: {error}"
             )
         finally:

@@ -6,7 +6,6 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -15,12 +14,13 @@ from rich.text import Text
 
 from methods.core.config import flatten
 from orchestrator.checkpoints import Checkpoints
-from orchestrator.curves import Curves, curves_path, is_accuracy, read_curves
+from orchestrator.curves import Curves, curves_name, is_accuracy, read_curves
 from orchestrator.errors import UserError
 from orchestrator.figures import row_name
 from orchestrator.metrics import METRICS
 from orchestrator.results import Record, ResultsStore
 from orchestrator.setups import told_apart
+from orchestrator.storage import Storage
 
 #: Columns of a record that are shown with the settings.
 _ORIGIN = ("seed", "torch", "device", "threads", "data", "code", "host", "gpu", "commit", "started")
@@ -44,11 +44,11 @@ def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
         If no trial fits, or several do.
     """
     record = find_trial(wanted, store)
-    curves = read_curves(store.folder, record["id"])
+    curves = read_curves(store.storage, record["id"])
     cause = f": {record['cause']}" if record["cause"] else ""
     _say(console, f"{trial_name(record)}   ({record['id']})\n{record['outcome']}{cause}\n")
     shown = (_matrix(record), _curves(curves), _measures(record), _settings(record))
-    for part in (*shown, _files(record["id"], store.folder)):
+    for part in (*shown, _files(record["id"], store.storage)):
         if part.row_count:
             console.print(part)
             console.print()
@@ -85,9 +85,10 @@ def find_trial(wanted: str, store: ResultsStore) -> Record:
     if len(found) == 1:
         return found[0]
     if not found:
-        command = shlex.join(("engram", "list", "trials", "--results", str(store.folder)))
+        where = store.storage.shown
+        command = shlex.join(("engram", "list", "trials", "--results", where))
         command = command.removesuffix(" --results results")
-        raise UserError(f"{store.folder}: holds no trial {wanted!r}; list them: {command}")
+        raise UserError(f"{where}: holds no trial {wanted!r}; list them: {command}")
     names = [
         f"{trial_name(r)} {apart}".strip()
         for r, apart in zip(found, told_apart(found), strict=True)
@@ -132,14 +133,18 @@ def _sparkline(values: Sequence[float], low: float, high: float) -> str:
     )
 
 
-def _files(trial: str, results: Path) -> Table:
-    kept = Checkpoints(results)
-    files = [curves_path(results, trial), kept.model(trial), *kept.after_tasks(trial).values()]
+def _files(trial: str, storage: Storage) -> Table:
+    kept = Checkpoints(storage)
+    curves = curves_name(trial)
+    files = [
+        curves if storage.exists(curves) else None,
+        kept.model(trial),
+        *kept.after_tasks(trial).values(),
+    ]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("files", overflow="fold")
-    for file in files:
-        if file.is_file():
-            table.add_row(Text(str(file)))
+    for file in filter(None, files):
+        table.add_row(Text(storage.path(file)))
     return table
 
 
@@ -158,9 +163,13 @@ def _measures(record: Record) -> Table:
 
 
 def _settings(record: Record) -> Table:
-    config = json.loads(record["config"])
+    try:
+        config = json.loads(record["config"])
+        settings = flatten(config["stream"] | config["options"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{record['id']}: its record holds no configuration; delete it") from None
     table = _pairs("setting")
-    for key, value in flatten(config["stream"] | config["options"]).items():
+    for key, value in settings.items():
         if value is not None:
             table.add_row(key, Text(str(value)))
     for key in _ORIGIN:

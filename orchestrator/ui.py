@@ -16,9 +16,11 @@ from urllib.parse import urlencode
 
 from rich.console import Console
 
+from orchestrator.credentials import without_credentials
 from orchestrator.errors import UserError, did_you_mean
+from orchestrator.mlflow_client import connect, shown_uri, tracking_uri
+from orchestrator.mlflow_search import SWEEP_TAG
 from orchestrator.search_space import sweep_name
-from orchestrator.tracking import SWEEP_TAG, connect, tracking_uri
 
 #: Seconds that a server may take to answer for the first time.
 _PATIENCE = 60
@@ -41,7 +43,7 @@ def serve(space: str | None, port: int, console: Console) -> None:
             f"{uri}: nothing is recorded here yet; run a search space first, "
             "or go to the folder where it was run"
         )
-    base = uri.rstrip("/") if running else f"http://127.0.0.1:{port}"
+    base = shown_uri(uri).rstrip("/") if running else f"http://127.0.0.1:{port}"
     link = sweep_link(base, uri, space)
     if running:
         _say(console, link)
@@ -74,13 +76,16 @@ def sweep_link(base: str, uri: str, space: str | None) -> str:
         ):
             parents[experiment.name] = run
     if not parents:
-        raise UserError(f"{uri}: holds no sweep; run a search space first: engram run quickstart")
+        raise UserError(
+            f"{shown_uri(uri)}: holds no sweep; run a search space first: engram run quickstart"
+        )
     if space is None:
         parent = max(parents.values(), key=lambda run: run.info.start_time)
     else:
         name = sweep_name(space)
         if name not in parents:
-            raise UserError(f"{uri}: holds no sweep {name!r}{did_you_mean(name, parents)}")
+            near = did_you_mean(name, parents)
+            raise UserError(f"{shown_uri(uri)}: holds no sweep {name!r}{near}")
         parent = parents[name]
     query = {
         "workflowType": "machine_learning",  # MLflow opens on its pages for chat models otherwise
@@ -95,12 +100,13 @@ def sweep_link(base: str, uri: str, space: str | None) -> str:
 def _run_server(uri: str, port: int, base: str, link: str, console: Console) -> None:
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", uri),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1"),
     ]
     # As it comes, the server also starts workers for jobs that nobody here asks for.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Not an argument: all users of a machine see those, and a database's address has its password.
+    quiet |= {"MLFLOW_BACKEND_STORE_URI": uri}
     server = subprocess.Popen(
         command,
         env=os.environ | quiet,
@@ -126,9 +132,8 @@ def _wait_for(address: str, server: subprocess.Popen[str]) -> None:
     while time.monotonic() < until:
         if server.poll() is not None:
             message = (server.stderr.read() if server.stderr else "").strip().splitlines()
-            raise UserError(
-                f"MLflow's server did not start: {message[-1] if message else 'no reason'}"
-            )
+            reason = without_credentials(message[-1]) if message else "no reason"
+            raise UserError(f"MLflow's server did not start: {reason}")
         try:
             with urllib.request.urlopen(address, timeout=2):  # noqa: S310 - our own server
                 return

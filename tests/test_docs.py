@@ -16,7 +16,8 @@ from orchestrator.checkpoints import Keep
 from orchestrator.cli import app
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.plan import make_plan
-from orchestrator.search_space import Header, Resources, packaged_spaces
+from orchestrator.search_space import packaged_spaces
+from orchestrator.space_config import Header, Resources
 from orchestrator.watch import Watch
 
 ROOT = Path(__file__).parent.parent

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 from urllib.error import URLError
 
@@ -193,7 +194,12 @@ def _read(file: BinaryIO, name: str) -> Any:
 def _from_torchvision(weights: str, name: str) -> dict[str, Tensor]:
     entry = import_torchvision().models.get_model_weights(name)[weights]
     try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True))
+        return dict(entry.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    except UnpicklingError as error:
+        folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+        raise ValueError(
+            f"what {folder} holds as {weights} of {name} is no file of weights"
+        ) from error
     except (URLError, TimeoutError, ConnectionError) as error:
         folder = os.path.join(torch.hub.get_dir(), "checkpoints")
         raise MissingWeights(

@@ -90,7 +90,9 @@ def added_sources(data_dir: Path) -> dict[str, Source]:
 
     Raises as :func:`discover` does.
     """
-    files = sorted(converted_files(Path(data_dir)).items())
+    files = sorted(
+        (name, path) for name, path in converted_files(Path(data_dir)).items() if _may_be(name)
+    )
     read = ((name, _source_of(path)) for name, path in files if not _registered(name))
     return {name: source for name, source in read if source is not None}
 
@@ -109,7 +111,7 @@ def source_in(name: str, data_dir: Path) -> Source:
     if _registered(name):
         return get_source(name)
     known = SOURCES.get(name)
-    path = find_converted(name, Path(data_dir))
+    path = find_converted(name, Path(data_dir)) if _may_be(name) else None
     found = _source_of(path) if path else None
     if found is None:
         if known is None:
@@ -124,6 +126,11 @@ def source_in(name: str, data_dir: Path) -> Source:
             f"{_facts(found)}: plan anew"
         )
     return found
+
+
+def _may_be(name: str) -> bool:
+    """Whether a name can be that of a source; files of other names are not looked at."""
+    return len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
 
 
 def _registered(name: str) -> bool:

@@ -24,6 +24,8 @@ from orchestrator.errors import UserError
 
 _KEY = b"engram"
 _FORMAT = 1
+#: Neither classes nor the pixels of a side are more.
+_LARGEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def write_images(path: Path, source: Source, images: Images) -> None:
     ]
     schema = batches[0].schema.with_metadata({_KEY: json.dumps(asdict(header)).encode()})
     unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.unlink(missing_ok=True)  # it may be a link that somebody put there
     try:
-        with unfinished.open("wb") as file:
+        with unfinished.open("xb") as file:
             with pa.ipc.new_file(file, schema) as writer:
                 for batch in batches:
                     writer.write_batch(batch.cast(schema))
@@ -153,6 +156,9 @@ def _header_of(source: Source, fingerprint: str) -> Header:
 def _header(reader: pa.RecordBatchFileReader, source: Source | None) -> Header:
     values = json.loads((reader.schema.metadata or {})[_KEY])
     header = Header(**{**values, "shape": tuple(values["shape"])})
+    sizes = (header.classes, *header.shape)
+    if len(sizes) != 4 or not all(type(n) is int and 0 < n <= _LARGEST for n in sizes):
+        raise ValueError(f"{sizes} are no numbers of classes, channels and pixels")
     fits = source is None or header == _header_of(source, header.fingerprint)
     if header.format != _FORMAT or reader.num_record_batches != 2 or not fits:
         raise ValueError(f"{header} is not of {source}")

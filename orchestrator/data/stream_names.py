@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import re
 from typing import NamedTuple
 
 from orchestrator.data.sources import SOURCES
 from orchestrator.errors import did_you_mean, shown
+from orchestrator.suggestions import alike, nearest, plain
 
 #: Kinds of streams that are made of one source: ``split-mnist``.
 KINDS = ("split", "permuted", "rotated")
 #: The kind of a stream that has one task for each of several sources: ``mnist+svhn``.
 SEQUENCE = "sequence"
+#: What other tools call the kinds, before the name of a source: ``SeqMNIST``, ``perm-mnist``.
+_OTHER_KINDS = {
+    "split": "s|seq|sequential",
+    "permuted": "p|perm|permute",
+    "rotated": "r|rot|rotate",
+}
 
 
 class StreamName(NamedTuple):
@@ -89,22 +96,31 @@ def _pairs(dataset: str) -> list[tuple[str, str]]:
 
 def _unknown(dataset: str) -> str:
     """Say that there is no such stream, with the nearest name or with how names are made."""
-    if dataset in SOURCES:
-        streams = ", ".join(f"{kind}-{dataset}" for kind in KINDS)
+    if "+" not in dataset and (source := alike(dataset, SOURCES)) is not None:
+        streams = ", ".join(f"{kind}-{source}" for kind in KINDS)
         return f"{dataset} is a source, of which streams are made; possible: {streams}"
     if "+" in dataset:
         kind, _, rest = dataset.partition("-")
         parts = (rest if kind in KINDS else dataset).split("+")
-        near = [name for part in parts for name in get_close_matches(part, SOURCES, n=1)]
-        names = ["+".join(near)] if len(near) == len(parts) else []
+        near = [name for part in parts if (name := nearest(part, SOURCES)) is not None]
+        meant = "+".join(near) if len(near) == len(parts) else None
     else:
         pairs = (f"{first}-{second}" for first in SOURCES for second in SOURCES if first != second)
-        names = get_close_matches(dataset, [*stream_names(), *pairs], n=1)
+        meant = _of_another_kind(dataset) or nearest(dataset, [*stream_names(), *pairs])
     message = f"unknown dataset {shown(dataset)}"
-    if names:
-        return message + did_you_mean(names[0], names)
+    if meant is not None:
+        return message + did_you_mean(meant, [meant])
     own = "; or your own: engram data add SOURCE --from PATH"
     return f"{message}; possible: {name_forms()}, where SOURCE is {_listed()}{own}"
+
+
+def _of_another_kind(dataset: str) -> str | None:
+    """Return the name of a stream that another tool calls its own way."""
+    for kind, others in _OTHER_KINDS.items():
+        for source in SOURCES:
+            if re.fullmatch(f"(?:{others}){plain(source)}", plain(dataset)):
+                return f"{kind}-{source}"
+    return None
 
 
 def _listed() -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +15,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.atomic import replacing
 from orchestrator.leaderboard.formats import ABSENT, duration, fraction, size
 from orchestrator.leaderboard.statistics import CONFIDENCE
 from orchestrator.leaderboard.table import AS_RELEASED
+from orchestrator.storage import Storage
+from orchestrator.terminal import printable
 
 _PROBLEMS = ("missing", "diverged", "errors")
 _GAP = 2  # blanks between the columns of a terminal table
@@ -125,9 +125,7 @@ def write_parquet(table: pd.DataFrame, path: str | Path) -> Path:
 
     Missing folders are made. Returns the path.
     """
-    with _replacing(Path(path)) as fresh:
-        table.to_parquet(fresh, index=False)
-    return Path(path)
+    return _write(Path(path), _parquet(table))
 
 
 def write_text(text: str, path: str | Path) -> Path:
@@ -135,22 +133,35 @@ def write_text(text: str, path: str | Path) -> Path:
 
     Missing folders are made. Returns the path.
     """
-    with _replacing(Path(path)) as fresh:
-        fresh.write_text(text, encoding="utf-8")
-    return Path(path)
+    return _write(Path(path), text.encode())
 
 
-def save(table: pd.DataFrame, folder: str | Path, page: str | None = None) -> tuple[Path, ...]:
-    """Write ``leaderboard.md``, ``.parquet`` and, given the page, ``.html``; return their paths.
+def save(
+    table: pd.DataFrame, storage: Storage, folder: str, page: str | None = None
+) -> tuple[str, ...]:
+    """Write ``leaderboard.md``, ``.parquet`` and, given the page, ``.html``; return where they are.
 
     Each file is replaced as a whole, so that a reader never sees half of one.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    storage : Storage
+    folder : str
+        A folder in it, such as ``leaderboards/quickstart``.
+    page : str, optional
+
+    Raises
+    ------
+    OSError
+        If one cannot be written.
     """
-    path = Path(folder) / "leaderboard"
-    saved = [
-        write_text(to_markdown(table), path.with_suffix(".md")),
-        write_parquet(table, path.with_suffix(".parquet")),
-    ]
-    return (*saved, *([write_text(page, path.with_suffix(".html"))] if page is not None else []))
+    files = {"md": to_markdown(table).encode(), "parquet": _parquet(table)}
+    if page is not None:
+        files["html"] = page.encode()
+    for suffix, content in files.items():
+        storage.write(f"{folder}/leaderboard.{suffix}", content)
+    return tuple(storage.path(f"{folder}/leaderboard.{suffix}") for suffix in files)
 
 
 def _columns(problems: bool) -> list[_Column]:
@@ -238,16 +249,16 @@ def _markdown_cell(column: str, value: Any) -> str:
         return ABSENT
     if isinstance(value, float):
         return f"{value:z.{_DECIMALS.get(column, 4)}f}"
-    return re.sub(r"([\\|`*<])", r"\\\1", " ".join(str(value).split()))
+    text = printable(" ".join(str(value).split()))
+    return re.sub(r"([\\|`*<]|(?<=\])\()", r"\\\1", text)  # nothing becomes a link or a picture
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a fresh path beside ``path`` that takes its place once the block has succeeded."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield fresh
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+def _parquet(table: pd.DataFrame) -> bytes:
+    content: bytes = table.to_parquet(index=False)
+    return content
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with replacing(path) as file:
+        file.write(content)
+    return path

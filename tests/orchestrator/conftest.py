@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from orchestrator.identity import Environment
+from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan, make_plan
+from orchestrator.results import SCHEMA
+from orchestrator.trial import Trial, identifying_columns
 
 #: A plug-in as a package brings it: each method fails in its own way, or tells what it sees.
 PLUGIN = '''
@@ -158,3 +170,77 @@ def engram() -> Engram:
 def plan(write: Callable[..., Path], tmp_path: Path) -> Callable[[str], Plan]:
     """Plans a search space given as text."""
     return lambda text: make_plan(write(text), tmp_path / "data")
+
+
+@pytest.fixture
+def record_of() -> Callable[..., dict[str, Any]]:
+    """Makes the record of a planned trial: ``record_of(trial, environment, outcome="error")``."""
+
+    def make(trial: Trial, environment: Environment, **changed: Any) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        for field in SCHEMA:
+            empty = {} if pa.types.is_map(field.type) else [] if pa.types.is_list(field.type) else 0
+            columns[field.name] = "" if field.type == pa.string() else empty
+        columns |= {
+            "schema": 1,
+            **identifying_columns([trial], environment)[0],
+            **asdict(environment),
+            **dict.fromkeys(METRICS, 0.5),
+            "tasks": trial.config.stream.tasks,
+            "stream_seed": trial.config.stream.stream_seed,
+            "config": trial.config.text,
+            "data": trial.data,
+            "code": trial.code,
+            "outcome": "finished",
+            "started": int(datetime(2026, 11, 20, 14, 4, tzinfo=UTC).timestamp() * 1000),
+            "seconds": 60.0,
+            "host": "bench",
+        }
+        return columns | changed
+
+    return make
+
+
+class S3:
+    """A server on this machine that speaks S3, from the package moto."""
+
+    def __init__(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.server.start()
+        host, port = self.server.get_host_and_port()
+        self.address = f"{host}:{port}"
+
+    def ask(self, path: str, content: bytes | None = None, method: str = "POST") -> None:
+        request = urllib.request.Request(f"http://{self.address}/{path}", content, method=method)
+        request.add_header("Content-Type", "text/plain")
+        urllib.request.urlopen(request).close()
+
+    def bucket(self) -> str:
+        """Make a bucket, and return its name."""
+        name = f"bucket-{secrets.token_hex(8)}"
+        self.ask(name, method="PUT")
+        return name
+
+    def uri(self, folder: str, key: str = "anybody:secret") -> str:
+        return f"s3://{key}@{folder}?endpoint_override={self.address}&scheme=http"
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Let nobody in."""
+        self.ask("moto-api/reset-auth", b"0")
+        try:
+            yield
+        finally:
+            self.ask("moto-api/reset-auth", b"inf")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """A server that speaks S3: ``s3.uri(f"{s3.bucket()}/results")``."""
+    pytest.importorskip("moto.server", reason="moto is not installed")
+    server = S3()
+    yield server
+    server.server.stop()

@@ -163,7 +163,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "key twice": (
         "    seed: [7]",
         "    seed: [7]\n    seed: 8",
-        [(30, "budgets.tiny.seed", "stands twice")],
+        [(30, "budgets.tiny.seed", "stands twice, first in line 29")],
     ),
     "mistake of the file itself": (
         "tasks: 5\n",
@@ -178,7 +178,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "file that is incomplete without a budget": (
         SPACE[SPACE.index("method:") : SPACE.index("seed: 0..2")],
         "",
-        [(1, "method is missing", "possible: ")],
+        [(1, "method", "is missing; possible: ")],
     ),
 }
 

@@ -260,7 +260,7 @@ def test_plan_with_a_budget(answer: Any, write: Write) -> None:
     path = write(SPACE)
     status, out, _ = answer("plan", path, "--budget", "small")
     assert status == 0
-    assert "deep-small: 6 unique trials (6 pending)" in out
+    assert "deep-small: 6 unique trials: 6 pending" in out
     assert "deep: " in answer("plan", path)[1]
 
 
@@ -301,7 +301,7 @@ def test_a_sweep_with_a_budget_stands_beside_that_of_the_whole_file(
     assert store.sweep_names() == ["deep-small"]
     planned = json.loads((tmp_path / "results/sweeps/deep-small.json").read_text())
     assert [row["id"] for row in planned] == [trial.id for trial in sweep.plan.trials]
-    assert {path.parent.name for path in sweep.files} == {"deep-small"}
+    assert {Path(path).parent.name for path in sweep.files} == {"deep-small"}
 
     client = MlflowClient(database)
     experiment = client.get_experiment_by_name("deep-small")
@@ -320,7 +320,7 @@ def test_a_sweep_with_a_budget_stands_beside_that_of_the_whole_file(
     # The whole file has trials of the budget among its own, and they are done.
     status, out, _ = answer("plan", path)
     assert status == 0
-    assert "3 finished" in out
+    assert "3 done" in out
 
 
 def test_lists_show_budgets_and_published_figures(

@@ -21,8 +21,10 @@ from orchestrator.leaderboard import build_leaderboard
 from orchestrator.listing import print_sweep
 from orchestrator.plan import make_plan
 from orchestrator.results import ResultsStore
+from orchestrator.storage import Storage
 from orchestrator.sweep import SweepOutcome
-from orchestrator.trial_run import TrialRun, identifying_columns
+from orchestrator.trial import identifying_columns
+from orchestrator.trial_run import TrialRun
 from orchestrator.trial_view import trial_name
 
 Write = Callable[..., Path]
@@ -51,6 +53,7 @@ COMMANDS = (
     ["run"],
     ["leaderboard"],
     ["show"],
+    ["why"],
     ["list"],
     ["data", "list"],
     ["data", "prepare"],
@@ -106,9 +109,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     space = root / "tiny.yaml"
     space.write_text(SPACE)
     plan, store = make_plan(space, root / "data"), ResultsStore(root / "results")
-    store.write_sweep(
-        "tiny", [identifying_columns(trial, plan.environment) for trial in plan.trials]
-    )
+    store.write_sweep("tiny", identifying_columns(plan.trials, plan.environment))
     for trial in plan.trials[:-2]:
         run = TrialRun(trial, plan.environment, root / "data", {"space": "tiny", "commit": ""})
         while (report := run.step()).record is None:
@@ -210,24 +211,33 @@ def test_more_cores_than_there_are_is_one_line(engram: Any, write: Write, home: 
     assert "Traceback" not in given.stderr
 
 
-def test_bad_input_is_answered_within_two_seconds(engram: Any, write: Write, home: Path) -> None:
-    """Of processor time, which the load of the machine does not lengthen; the best of three."""
+def processor_seconds(command: list[str], cwd: Path, env: dict[str, str]) -> tuple[float, int, str]:
+    """User and system time of a process, which load lengthens less; its status and complaints."""
+    process = subprocess.Popen(command, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process.stderr:
+        err = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime, process.returncode, err
+
+
+def test_bad_input_is_answered_about_as_soon_as_torch_is_imported(
+    engram: Any, write: Write, home: Path
+) -> None:
+    """Importing PyTorch is most of it and differs among machines: compare the best of three."""
     command = engram.command("run", write(BROKEN))
-    spent = []
+    ours, torchs = [], []
     for _ in range(3):
-        process = subprocess.Popen(
-            command, cwd=home, env=engram.environment(), stderr=subprocess.PIPE, text=True
-        )
-        assert process.stderr is not None
-        with process.stderr:
-            err = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 2
+        torch = [sys.executable, "-c", "import torch"]
+        torchs.append(processor_seconds(torch, home, engram.environment())[0])
+        seconds, status, err = processor_seconds(command, home, engram.environment())
+        assert status == 2
         assert err.count("\n") == 4
         assert "Traceback" not in err
-        spent.append(usage.ru_utime + usage.ru_stime)
-    assert min(spent) < 2
+        ours.append(seconds)
+    assert min(ours) < 1.5 * min(torchs), (ours, torchs)
+    assert min(ours) < 6
     assert list(home.iterdir()) == []
 
 
@@ -296,12 +306,12 @@ def test_plan_tells_what_is_done_and_what_collapses(
 ) -> None:
     given = answer("plan", done / "tiny.yaml", "--results", done / "results")
     assert given.status == 0
-    assert "tiny: 12 unique trials (10 finished, 2 pending)" in given.out
+    assert "tiny: 12 unique trials: 10 done, 2 pending" in given.out
     assert "grid of 16 points" in given.out
     assert "buffer_size [10, 20] collapses for naive" in given.out
-    listed = re.findall(r"(?m)^([0-9a-f]{16}) .* (finished|pending) *$", given.out)
+    listed = re.findall(r"(?m)^([0-9a-f]{16}) .* (done|pending) *$", given.out)
     assert len(listed) == 12
-    assert {trial for trial, state in listed if state == "finished"} == set(ids(done))
+    assert {trial for trial, state in listed if state == "done"} == set(ids(done))
 
 
 def test_a_long_plan_is_cut_unless_all_is_asked_for(
@@ -339,7 +349,9 @@ def test_leaderboard_in_every_form(answer: Callable[..., Answer], done: Path, ho
         assert given.status == 0
         assert f"{output}: 6 rows" in given.out
     assert (home / "deep/board.md").read_text().strip() == markdown.out.strip()
-    assert "\x1b" not in (home / "deep/board.terminal").read_text()
+    terminal = (home / "deep/board.terminal").read_text()
+    assert "buffer_size=20" in terminal
+    assert "\x1b" not in terminal
     table = pd.read_parquet(home / "deep/board.parquet")
     assert wanted <= set(table.columns)
     assert table["n"].sum() == 10
@@ -508,7 +520,7 @@ def test_a_sweep_that_did_not_finish_says_how_to_go_on(
     outcomes = {trial.id: "finished" for trial in plan.trials[:-2]}
     outcomes |= {first: "diverged", second: "error", third: "error"}
     ended = SweepOutcome(0, outcomes, {}, plan.trials[-2:])
-    for results, more in ((Path("results"), ""), (Path("er er"), " --results 'er er'")):
+    for results, more in ((Storage("results"), ""), (Storage("er er"), " --results 'er er'")):
         sweep = Sweep(plan, ended, build_leaderboard(pd.DataFrame()), ())
         print_sweep(sweep, results, mlflow=False, console=Console(width=200))
         out = capsys.readouterr().out
@@ -549,7 +561,7 @@ def test_the_environment_names_the_folders(
 ) -> None:
     monkeypatch.setenv("ENGRAM_RESULTS", str(done / "results"))
     monkeypatch.setenv("ENGRAM_DATA", str(done / "data"))
-    assert "(10 finished, 2 pending)" in answer("plan", done / "tiny.yaml").out
+    assert "10 done, 2 pending" in answer("plan", done / "tiny.yaml").out
 
 
 def test_the_reader_of_a_pipe_may_leave(engram: Any, done: Path) -> None:

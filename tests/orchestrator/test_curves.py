@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.curve_figure import accuracy_curves
-from orchestrator.curves import Curves, TaskCurves, curves_path, read_curves, write_curves
+from orchestrator.curves import Curves, TaskCurves, curves_name, read_curves, write_curves
 from orchestrator.figures import confusion_csv, confusion_heatmap
 from orchestrator.run_page import curve_metrics
+from orchestrator.storage import Storage
 
 CURVES = Curves(
     [
@@ -41,43 +42,50 @@ CURVES = Curves(
 )
 
 
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
 def svg(text: str) -> ElementTree.Element:
     return ElementTree.fromstring(text)
 
 
-def test_curves_come_back_as_they_were_written(tmp_path: Path) -> None:
-    write_curves(tmp_path, "aa", CURVES)
-    found = read_curves(tmp_path, "aa")
+def test_curves_come_back_as_they_were_written(storage: Storage) -> None:
+    write_curves(storage, "aa", CURVES)
+    found = read_curves(storage, "aa")
     assert found is not None
     assert repr(found.series()) == repr(CURVES.series())
     assert [part.task for part in found.tasks] == [1, 2]
     assert found.confusion == CURVES.confusion
     assert found.problem == CURVES.problem
-    table = pa.ipc.open_file(curves_path(tmp_path, "aa").read_bytes()).read_all()
+    table = pa.ipc.open_file(storage.read(curves_name("aa"))).read_all()
     assert table.column_names == ["name", "task", "iteration", "value"]
     assert table.num_rows == 13
 
 
-def test_a_confusion_without_curves_comes_back(tmp_path: Path) -> None:
-    write_curves(tmp_path, "aa", Curves([TaskCurves(1)], [[1]]))
-    found = read_curves(tmp_path, "aa")
+def test_a_confusion_without_curves_comes_back(storage: Storage) -> None:
+    write_curves(storage, "aa", Curves([TaskCurves(1)], [[1]]))
+    found = read_curves(storage, "aa")
     assert found == Curves([], [[1]])
 
 
 @pytest.mark.parametrize("kept", [0, 10, 500])
-def test_curves_that_are_damaged_or_missing_are_none(tmp_path: Path, kept: int) -> None:
-    assert read_curves(tmp_path, "aa") is None
-    write_curves(tmp_path, "aa", CURVES)
-    path = curves_path(tmp_path, "aa")
+def test_curves_that_are_damaged_or_missing_are_none(
+    storage: Storage, tmp_path: Path, kept: int
+) -> None:
+    assert read_curves(storage, "aa") is None
+    write_curves(storage, "aa", CURVES)
+    path = tmp_path / curves_name("aa")
     path.write_bytes(path.read_bytes()[:kept])
-    assert read_curves(tmp_path, "aa") is None
+    assert read_curves(storage, "aa") is None
 
 
-def test_where_nothing_was_seen_there_is_no_file(tmp_path: Path) -> None:
-    write_curves(tmp_path, "aa", CURVES)
-    write_curves(tmp_path, "aa", Curves([TaskCurves(1), TaskCurves(2)]))
-    assert not curves_path(tmp_path, "aa").exists(), "what an earlier attempt left is gone"
-    write_curves(tmp_path, "bb", Curves([]))
+def test_where_nothing_was_seen_there_is_no_file(storage: Storage) -> None:
+    write_curves(storage, "aa", CURVES)
+    write_curves(storage, "aa", Curves([TaskCurves(1), TaskCurves(2)]))
+    assert not storage.exists(curves_name("aa")), "what an earlier attempt left is gone"
+    write_curves(storage, "bb", Curves([]))
 
 
 def test_metrics_of_curves_stand_at_their_iterations() -> None:

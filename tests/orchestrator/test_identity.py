@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from methods.core import registry
-from methods.core.registry import method_class
-from orchestrator import identity
-from orchestrator.errors import UserError
-from orchestrator.identity import Environment, code_hash, trial_id
-from orchestrator.plan import Plan, make_plan, trial_code
+from orchestrator.data.stream_config import StreamConfig
+from orchestrator.grid import method_points, stream_points
+from orchestrator.identity import Environment, trial_id
+from orchestrator.plan import Plan, make_plan
+from orchestrator.problems import Problems
+from orchestrator.search_space import packaged_spaces
 from orchestrator.trial import Trial, TrialConfig
 
 Write = Callable[..., Path]
@@ -24,21 +25,6 @@ dataset: split-digits
 network: {name: mlp, widths: [20]}
 budget: {iterations: 5}
 """
-
-PLUGIN = '''
-"""A method from elsewhere."""
-
-from methods.naive import Naive
-from {helper} import LIMIT
-
-
-class Elsewhere(Naive):
-    """Like naive."""
-
-    def after_step(self, batch):
-        """Count."""
-        self.steps = min(LIMIT, getattr(self, "steps", 0) + 1)
-'''
 
 
 def ids(plan: Plan) -> list[str]:
@@ -162,101 +148,89 @@ def test_a_trial_reads_as_its_legend(plan: MakePlan) -> None:
     assert only("method: naive").config.label == "naive"
 
 
-# The code of a method -----------------------------------------------------------------------------
+# However it is worked out -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def code_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """The hash of a plug-in written as the test likes, and of what it imports."""
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-
-    def hash_of(text: str = PLUGIN, limit: str = "LIMIT = 10\n", name: str = "plugged") -> str:
-        package = tmp_path / name
-        package.mkdir(exist_ok=True)
-        (package / "__init__.py").write_text("")
-        (package / "limits.py").write_text(limit)
-        (package / "method.py").write_text(text.format(helper=f"{name}.limits"))
-        importlib.invalidate_caches()
-        code_hash.cache_clear()
-        return code_hash(f"{name}.method")
-
-    yield hash_of
-    for name in set(sys.modules) - before:  # the next test writes others of the same name
-        if name.split(".")[0] in {"plugged", "unplugged"}:
-            del sys.modules[name]
-
-
-def test_comments_layout_and_docstrings_are_no_part_of_the_code(
-    code_of: Callable[..., str],
-) -> None:
-    before = code_of()
-    assert code_of() == before
-    assert code_of(PLUGIN.replace("    def", "    # a comment\n\n    def")) == before
-    assert code_of(PLUGIN.replace("self.steps = min(", "self.steps = min(\n            ")) == before
-    assert code_of(PLUGIN.replace('"""Like naive."""', '"""Quite another text."""')) == before
-    assert code_of(PLUGIN.replace('        """Count."""\n', "")) == before
-    assert code_of(limit='"""How far to count."""\n\nLIMIT = 10  # ten\n') == before
-
-
-def test_what_runs_is_part_of_the_code(code_of: Callable[..., str]) -> None:
-    seen = {
-        code_of(),
-        code_of(PLUGIN.replace("+ 1", "+ 2")),
-        code_of(PLUGIN.replace("after_step", "before_step")),
-        code_of(PLUGIN.replace('"steps", 0', '"steps", False')),
-        code_of(PLUGIN.replace('"steps", 0', '"steps", 0.0')),
-        code_of(
-            PLUGIN.replace("methods.naive import Naive", "methods.joint import Joint as Naive")
-        ),
-        code_of(limit="LIMIT = 11\n"),
-        code_of(PLUGIN.replace("from {helper}", "from .limits"), limit="LIMIT = 12\n"),
+def test_an_identity_stays_what_it_always_was() -> None:
+    config = {
+        "method": "naive",
+        "seed": 0,
+        "options": {"lr": 0.001, "names": ["ä", None, True]},
+        "stream": {},
     }
-    assert len(seen) == 8
+    known = trial_id(config, "da", "co", Environment("2.0", "cpu", "float32", 1))
+    assert known == "c61e8695a7753f72", "all results would have to be made again"
 
 
-@pytest.mark.parametrize("module", ["__main__", "itertools", "no.such.module"])
-def test_code_that_is_in_no_file_is_a_user_s_mistake(module: str) -> None:
-    with pytest.raises(UserError, match=f"module '{module}' is in no file that can be imported"):
-        code_hash(module)
+def identified(config: dict[str, Any], trial: Trial, environment: Environment) -> str:
+    """The definition of the identity, step by step."""
+
+    def canonical(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+    hasher = hashlib.sha256()
+    for part in (canonical(config), trial.data, trial.code, canonical(asdict(environment))):
+        hasher.update(f"{len(part)}:".encode())
+        hasher.update(part.encode())
+    return hasher.hexdigest()[:16]
 
 
-def test_finding_the_code_runs_none_of_it(code_of: Callable[..., str], tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    code_of(f"import pathlib; pathlib.Path({str(ran)!r}).touch()\n" + PLUGIN, name="unplugged")
-    assert not ran.exists()
-    assert "unplugged.method" not in sys.modules
+MANY = """\
+dataset: [split-digits, permuted-digits, rotated-digits]
+scenario: [domain-incremental, class-incremental]
+class_order: [natural, seeded]
+stream_seed: [0, same]
+network: [mlp, {name: mlp, widths: [20, 10]}]
+freeze_depth: [0, 1]
+buffer_size: [5, 500]
+method: [naive, joint, ewc, replay, latent-replay: {depth: [0, 1], freeze_depth: 1}, glr, rehearsal]
+seed: 0..2
+"""
 
 
-def test_a_plugged_in_method_changes_its_trials_with_its_code(
-    plan: MakePlan, code_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("space", [MANY, *packaged_spaces()])
+def test_a_plan_has_the_trials_of_the_straightforward_expansion(
+    space: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code_of()
-    module = importlib.import_module("plugged.method")
-    monkeypatch.setitem(registry._registered, "elsewhere", module.Elsewhere)
-    module.Elsewhere.name = "elsewhere"
-    text = SMALL + "method: [naive, elsewhere]\n"
-    before = plan(text)
-    code_of(PLUGIN.replace("+ 1", "+ 2"))
-    after = plan(text)
-    assert [t.config.method for t in after.trials] == ["naive", "elsewhere"]
-    assert before.trials[0].id == after.trials[0].id, "the code of another method"
-    assert before.trials[1].id != after.trials[1].id
+    # Nothing is said of the data: not every machine has all of them.
+    monkeypatch.setattr("orchestrator.plan.check_data", lambda *_: None)
+    monkeypatch.setattr(StreamConfig, "fingerprint", lambda self, _: f"data of {self.dataset}")
+    made = make_plan(write(space) if space == MANY else space, tmp_path)
+
+    problems, unique = Problems(made.space.file), {}
+    for point in stream_points(made.space, problems):
+        for entry in made.space.methods:
+            for options in method_points(made.space, entry, problems):
+                for seed in made.space.seeds:
+                    stream = point.stream.with_seed(seed)
+                    method = entry.cls.named_point(options)
+                    named = method.Config.model_validate(options.portable())
+                    config = {
+                        "stream": stream.canonical(),
+                        "method": method.name,
+                        "options": named.canonical(),
+                        "seed": seed,
+                    }
+                    unique.setdefault(json.dumps(config, sort_keys=True), config)
+    expected = list(unique.values())
+    assert [trial.config.canonical for trial in made.trials] == expected
+    assert ids(made) == [
+        identified(config, trial, made.environment)
+        for config, trial in zip(expected, made.trials, strict=True)
+    ]
+    for trial in made.trials:
+        assert json.loads(trial.config.text) == trial.config.canonical
+        assert trial.data == f"data of {trial.config.stream.dataset}"
 
 
-def test_no_source_of_data_is_part_of_the_code_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    find, hashed = identity._source, set()
-
-    def note(module: str) -> Path | None:
-        path = find(module)
-        if path is not None:
-            hashed.add(module)
-        return path
-
-    monkeypatch.setattr(identity, "_source", note)
-    code_hash.cache_clear()
-    trial_code(method_class("naive"))
-    assert {"orchestrator.data.streams", "orchestrator.data.stream_config"} <= hashed
-    # Their fingerprint answers for data: a new source leaves all trials as they are.
-    readers = ("orchestrator.data.sources", "orchestrator.data.added", "orchestrator.data.arrow")
-    assert not [module for module in hashed if module.startswith(readers)]
+def test_what_trials_share_is_the_same_as_if_each_had_its_own(plan: MakePlan) -> None:
+    for trial in plan(MANY).trials:
+        shared = trial.config
+        own = TrialConfig(shared.stream, shared.method, shared.options, shared.seed)
+        assert own == shared
+        assert own.canonical == shared.canonical
+        assert (own.settings, own.label, own.setup) == (
+            shared.settings,
+            shared.label,
+            shared.setup,
+        )

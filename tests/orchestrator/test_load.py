@@ -15,13 +15,14 @@ import orchestrator as engram
 from methods.core import registry
 from methods.naive import Naive
 from methods.rehearsal import Replay
-from orchestrator.checkpoints import Checkpoints, Keep
+from orchestrator.checkpoints import Checkpoints, Keep, model_name
 from orchestrator.data.streams import open_stream
 from orchestrator.errors import UserError
 from orchestrator.evaluation import evaluate
-from orchestrator.identity import code_hash
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import ResultsStore
+from orchestrator.storage import Storage
+from orchestrator.trial_code import code_hash
 from orchestrator.trial_run import TrialRun
 
 SPACE = """\
@@ -44,12 +45,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = TrialRun(
             *(trial, planned(home).environment, home / "data", {"space": "", "commit": ""}),
             keep=keep,
-            results=home / "results",
+            results=Storage(home / "results"),
         )
         report = run.step()
         while report.record is None:
             report = run.step()
         ResultsStore(home / "results").write(report.record)
+        Checkpoints(run.results).tidy(trial.id, keep)
     return home
 
 
@@ -155,9 +157,8 @@ def test_a_state_that_does_not_fit_any_more_is_refused(folder: Path, tmp_path: P
     wider["options"]["network"]["widths"] = [17]
     store = ResultsStore(tmp_path / "results")
     store.write(found | {"config": json.dumps(wider)})
-    kept = Checkpoints(store.folder).model(found["id"])
-    kept.parent.mkdir()
-    kept.write_bytes(Checkpoints(folder / "results").model(found["id"]).read_bytes())
+    name = model_name(found["id"])
+    store.storage.write(name, Storage(folder / "results").read(name))
     with pytest.raises(UserError, match="what was kept does not fit the method as it is installed"):
         load(tmp_path, "replay")
 

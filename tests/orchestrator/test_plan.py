@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from methods.core.registry import method_class
+from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
 
 Write = Callable[..., Path]
@@ -143,6 +145,7 @@ def test_a_scenario_that_a_method_lacks_is_skipped_with_its_reason(
         + "scenario: [class-incremental, task-incremental]\nmethod: [naive, joint]\nseed: 0..1\n"
     )
     assert made.skipped == ("joint is not defined for class-incremental (split-digits)",)
+    assert made.skipped_points == 2
     assert Counter((t.config.method, str(t.config.stream.scenario)) for t in made.trials) == {
         ("naive", "class-incremental"): 2,
         ("naive", "task-incremental"): 2,
@@ -176,10 +179,27 @@ def test_quickstart_spans_every_axis(tmp_path: Path) -> None:
     assert per_method["replay"] > per_method["naive"] == per_method["joint"] == 9
 
 
+def test_of_a_long_axis_that_collapses_not_every_value_is_told(plan: MakePlan) -> None:
+    made = plan(SMALL + "buffer_size: 1..100\nreplay_batch: [1, 2]\nmethod: [naive, replay]\n")
+    assert made.collapsed == (
+        "buffer_size [1, 2, 3, …, 100] (100 values) collapses for naive",
+        "replay_batch [1, 2] collapses for naive",
+    )
+
+
+def test_planning_leaves_the_garbage_collector_as_it_was(plan: MakePlan) -> None:
+    assert gc.isenabled()
+    plan(SMALL + "method: naive\n")
+    assert gc.isenabled()
+    with pytest.raises(UserError):
+        plan(SMALL + "method: naive\nfreeze_depth: 99\n")
+    assert gc.isenabled()
+
+
 def test_twenty_thousand_points_are_planned_in_seconds(plan: MakePlan) -> None:
     text = "dataset: split-digits\nbuffer_size: 1..100\nreplay_batch: 1..10\n"
     plan(text + "method: replay\nseed: 0\n")  # imports
     start = time.process_time()
     made = plan(text + "method: replay\nseed: 0..19\n")
     assert len(set(ids(made))) == 20_000
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 4

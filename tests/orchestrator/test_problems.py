@@ -111,7 +111,7 @@ def test_dotted(place: Place, text: str) -> None:
         ({"siez": 1}, "siez: unknown key; did you mean 'size'?"),
         ({"shape": {"name": "box", "sied": 1}}, "shape.sied: unknown key; did you mean 'side'?"),
         ({"shape": {"name": "ball", "side": 1}}, "shape.side: unknown key; possible: name, radius"),
-        ({"shape": {"name": "bax"}}, "shape: cannot be 'bax'; did you mean 'box'?"),
+        ({"shape": {"name": "bax"}}, "shape.name: cannot be 'bax'; did you mean 'box'?"),
         ({"shape": {}}, "shape: needs a name, as in {name: …}; possible: ball, box"),
         ({"shape": 5}, "shape: should be a mapping, not 5"),
         ({"weight": "hevy"}, "weight: cannot be 'hevy'; did you mean 'heavy'?"),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ while True:
 """
 
 
+A, B, C = "a" * 16, "b" * 16, "c" * 16
+
+
 def record(trial: str = "0" * 16, **changed: Any) -> dict[str, Any]:
     """A record as a trial makes it."""
     columns: dict[str, Any] = {
@@ -55,6 +60,10 @@ def record(trial: str = "0" * 16, **changed: Any) -> dict[str, Any]:
     return columns | changed
 
 
+def file(store: ResultsStore, name: str) -> Path:
+    return Path(store.storage.uri, name)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> ResultsStore:
     return ResultsStore(tmp_path / "results")
@@ -75,44 +84,47 @@ def test_an_empty_store_has_the_columns_and_no_rows(store: ResultsStore) -> None
     assert store.read().num_rows == 0
     assert store.outcomes() == {}
     assert store.sweep_names() == []
-    assert not store.folder.exists()
+    assert not Path(store.storage.uri).exists()
 
 
 def test_records_are_sorted_and_can_be_chosen(store: ResultsStore) -> None:
-    for trial in ("cc", "aa", "bb"):
+    for trial in (C, A, B):
         store.write(record(trial))
-    assert store.ids() == {"aa", "bb", "cc"}
-    assert [row["id"] for row in store.records()] == ["aa", "bb", "cc"]
-    assert [row["id"] for row in store.records(["cc", "aa", "not there"])] == ["aa", "cc"]
+    assert store.ids() == {A, B, C}
+    assert [row["id"] for row in store.records()] == [A, B, C]
+    assert [row["id"] for row in store.records([C, A, "not there"])] == [A, C]
     assert store.records([]) == []
 
 
 def test_writing_again_replaces(store: ResultsStore) -> None:
-    store.write(record("aa", outcome="error", cause="first"))
-    store.write(record("aa"))
+    store.write(record(A, outcome="error", cause="first"))
+    store.write(record(A))
     (found,) = store.records()
     assert (found["outcome"], found["cause"]) == ("finished", "")
-    assert [path.name for path in store.trials.iterdir()] == ["aa.arrow"]
+    assert store.storage.names("trials") == [f"{A}.arrow"]
 
 
 def test_equal_records_are_equal_files(store: ResultsStore) -> None:
-    first = store.write(record("aa")).read_bytes()
-    assert store.write(record("aa")).read_bytes() == first
-    assert store.write(record("aa", seed=1)).read_bytes() != first
+    first, again, other = (
+        store.storage.read(store.write(found)).to_pybytes()
+        for found in (record(A), record(A), record(A, seed=1))
+    )
+    assert first == again
+    assert first != other
 
 
 def test_stores_are_merged_by_copying_their_files(tmp_path: Path) -> None:
     one, two = ResultsStore(tmp_path / "one"), ResultsStore(tmp_path / "two")
-    for trial in ("aa", "bb"):
+    for trial in (A, B):
         one.write(record(trial))
-    for trial in ("bb", "cc"):
+    for trial in (B, C):
         two.write(record(trial))
-    one.write_sweep("first", [{"id": "aa"}])
-    two.write_sweep("second", [{"id": "cc"}])
-    shutil.copytree(two.folder, one.folder, dirs_exist_ok=True)
-    assert [row["id"] for row in one.records()] == ["aa", "bb", "cc"]
+    one.write_sweep("first", [{"id": A}])
+    two.write_sweep("second", [{"id": C}])
+    shutil.copytree(two.storage.uri, one.storage.uri, dirs_exist_ok=True)
+    assert [row["id"] for row in one.records()] == [A, B, C]
     assert one.sweep_names() == ["first", "second"]
-    assert one.read_sweep("second") == [{"id": "cc"}]
+    assert one.read_sweep("second") == [{"id": C}]
 
 
 def test_times_and_hosts_are_volatile_and_results_are_not() -> None:
@@ -125,8 +137,8 @@ def test_times_and_hosts_are_volatile_and_results_are_not() -> None:
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -8])
 def test_a_damaged_file_is_named_with_what_to_do(kept: int, store: ResultsStore) -> None:
-    store.write(record("aa"))
-    path = store.write(record("bb"))
+    store.write(record(A))
+    path = file(store, store.write(record(B)))
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UserError) as caught:
         store.read()
@@ -134,24 +146,24 @@ def test_a_damaged_file_is_named_with_what_to_do(kept: int, store: ResultsStore)
     assert "delete it to run the trial again" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     path.unlink()
-    assert store.outcomes() == {"aa": "finished"}
+    assert store.outcomes() == {A: "finished"}
 
 
 def test_a_bad_record_is_no_matter_to_whom_does_not_ask_for_it(store: ResultsStore) -> None:
-    store.write(record("aa"))
-    store.write(record("bb", schema=2))
-    assert store.outcomes(["aa", "not there"]) == {"aa": "finished"}
+    store.write(record(A))
+    store.write(record(B, schema=2))
+    assert store.outcomes([A, "not there"]) == {A: "finished"}
     with pytest.raises(UserError, match="delete it, or use another folder with --results"):
-        store.outcomes(["aa", "bb"])
+        store.outcomes([A, B])
 
 
 def test_a_record_of_another_version_is_named(store: ResultsStore) -> None:
-    path = store.write(record("aa", schema=2))
+    path = file(store, store.write(record(A, schema=2)))
     with pytest.raises(UserError, match="another version of Engram") as caught:
         store.read()
     assert str(path) in str(caught.value)
 
-    fewer = pa.table({"schema": pa.array([1], pa.int32()), "id": ["aa"]})
+    fewer = pa.table({"schema": pa.array([1], pa.int32()), "id": [A]})
     for table in (fewer, SCHEMA.empty_table()):
         with pa.ipc.new_file(str(path), table.schema) as writer:
             writer.write_table(table)
@@ -160,17 +172,17 @@ def test_a_record_of_another_version_is_named(store: ResultsStore) -> None:
 
 
 def test_sweeps_come_back_and_unknown_ones_list_the_others(store: ResultsStore) -> None:
-    store.write_sweep("b", [{"id": "aa", "seed": 1}])
+    store.write_sweep("b", [{"id": A, "seed": 1}])
     store.write_sweep("a", [])
     assert store.sweep_names() == ["a", "b"]
-    assert store.read_sweep("b") == [{"id": "aa", "seed": 1}]
+    assert store.read_sweep("b") == [{"id": A, "seed": 1}]
     with pytest.raises(UserError, match="holds no sweep 'c'; there are: a, b"):
         store.read_sweep("c")
 
 
 def test_a_damaged_sweep_is_named_with_what_to_do(store: ResultsStore) -> None:
-    store.write_sweep("a", [{"id": "aa"}])
-    path = store.sweeps / "a.json"
+    store.write_sweep("a", [{"id": A}])
+    path = file(store, "sweeps/a.json")
     path.write_text(path.read_text()[:5])
     with pytest.raises(UserError, match="run the sweep again") as caught:
         store.read_sweep("a")
@@ -188,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_a_user_s_mistake(tmp_path: Path) -> 
 
 def test_checking_leaves_nothing_but_folders(store: ResultsStore) -> None:
     store.check_writable()
-    assert [path for path in store.folder.rglob("*") if path.is_file()] == []
+    assert [path for path in Path(store.storage.uri).rglob("*") if path.is_file()] == []
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_records_only(
@@ -198,7 +210,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_records_only(
     (tmp_path / "writer.py").write_text(WRITER)
     for round_ in range(4):
         writer = subprocess.Popen(
-            [sys.executable, str(tmp_path / "writer.py"), str(store.folder)],
+            [sys.executable, str(tmp_path / "writer.py"), store.storage.uri],
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(tmp_path)},
         )
@@ -224,3 +236,60 @@ def test_what_a_sweep_says_of_itself_is_kept(tmp_path: Path) -> None:
     (tmp_path / "sweeps" / "about" / "digits.json").write_text("{")
     with pytest.raises(UserError, match="run the sweep again"):
         store.read_about("digits")
+
+
+def test_a_record_under_another_name_is_told_and_never_counted(store: ResultsStore) -> None:
+    store.write(record(A, outcome="diverged"))
+    path = file(store, store.write(record(B)))
+    path.write_bytes(file(store, f"trials/{A}.arrow").read_bytes())
+    for read in (store.read, store.outcomes, store.records):
+        with pytest.raises(UserError, match=f"holds the record of another trial, '{A}'") as caught:
+            read()
+        assert str(caught.value).startswith(f"{path}: ")
+    assert store.outcomes([A]) == {A: "diverged"}
+
+
+def test_files_that_are_no_records_are_none_of_ours(store: ResultsStore) -> None:
+    name = store.write(record(A))
+    content = file(store, name).read_bytes()
+    for stray in (".DS_Store", "notes.txt", f"{A} (copy).arrow", f"{A.upper()}.arrow", "ab.arrow"):
+        file(store, f"trials/{stray}").write_bytes(content)
+    file(store, f"trials/{B}.arrow").mkdir()
+    assert store.ids() == {A}
+    assert len(store.records()) == 1
+    with pytest.raises(ValueError, match="is no id of a trial"):
+        store.write(record("../escaped"))
+
+
+def test_bytes_that_were_changed_are_told_or_read_and_never_crash(store: ResultsStore) -> None:
+    written = record(A, bytes_by_owner={"a": 1}, traceback="é" * 50, config="{}")
+    path = file(store, store.write(written))
+    whole, chance, told = path.read_bytes(), random.Random(0), 0
+    for _ in range(400):
+        changed = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        path.write_bytes(changed)
+        for read in (store.records, store.outcomes):
+            with suppress(UserError):
+                read()
+                continue
+            told += 1
+    assert told > 100
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '[{"id": 1}]', '[{"seed": 1}]', "[" * 100_000])
+def test_a_sweep_that_is_no_plan_is_told(store: ResultsStore, content: str) -> None:
+    store.write_sweep("a", [])
+    file(store, "sweeps/a.json").write_text(content)
+    with pytest.raises(UserError, match="run the sweep again"):
+        store.read_sweep("a")
+
+
+def test_names_of_sweeps_do_not_lead_out_of_the_folder(store: ResultsStore) -> None:
+    Path(store.storage.uri).mkdir()
+    file(store, "../outside.json").write_text("[]")
+    with pytest.raises(UserError, match=r"holds no sweep '\.\./\.\./outside'"):
+        store.read_sweep("../../outside")
+    with pytest.raises(ValueError, match="is no name of a file"):
+        store.write_sweep("../../outside", [])

@@ -25,17 +25,21 @@ seed: 0..2
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
-        (b"dataset: [split-digits\nmethod: naive\n", 2, "is not valid YAML"),
-        (b"dataset: split-digits\nmethod:\n\t- naive\n", 3, r"found character '\t'"),
-        (b"dataset: 'split-digits\n", 2, "end of stream"),
+        (b"dataset: [split-digits\nmethod: naive\n", 1, "dataset: [ is not closed"),
+        (
+            b"dataset: split-digits\nmethod:\n\t- naive\n",
+            3,
+            "a tab stands here; indent with spaces",
+        ),
+        (b"dataset: 'split-digits\n", 1, "dataset: the quote that begins here is not closed"),
         (b"", 1, "should hold keys such as dataset:, method: and seed:"),
         (b"# nothing but a comment\n", 1, "should hold keys"),
         (b"- dataset: split-digits\n", 1, "should hold keys"),
         (b"split-digits\n", 1, "should hold keys"),
         (b"a: 1\n---\nb: 2\n", 2, "found another document"),
-        (b"name: \x80\x81\n", None, "is not a text file; give a YAML file in UTF-8"),
-        (b"name: a\x00b\n", None, "is not valid YAML: unacceptable character"),
-        (b"PK\x03\x04\xff\xfe", None, "is not a text file"),
+        (b"a: 1\nname: \x80\x81\n", 2, "byte 0x80 is no text in UTF-8"),
+        (b"a: 1\nname: a\x00b\n", 2, "character 0x0000 cannot stand in a YAML file"),
+        (b"PK\x03\x04\xff\xfe", 1, "byte 0xff is no text in UTF-8"),
     ],
 )
 def test_what_is_no_search_space_is_one_line(
@@ -56,6 +60,7 @@ def test_what_is_no_search_space_is_one_line(
     [
         ("quikstart", "quikstart: is neither a file nor a packaged search space; did you mean"),
         ("missing.yaml", "missing.yaml: there is no such file"),
+        ("quickstart.yaml", "there is no such file; did you mean 'quickstart', a packaged one?"),
         ("folder/missing", "folder/missing: there is no such file"),
         (".", "is a folder; give a search space's file or packaged name"),
         ("x" * 5000, "is neither a file nor a packaged search space"),

@@ -134,17 +134,17 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "misspelt network": (
         "name: mlp",
         "name: mpl",
-        [(5, "network", "cannot be 'mpl'; did you mean 'mlp'?")],
+        [(5, "network.name", "cannot be 'mpl'; did you mean 'mlp'?")],
     ),
     "nameless network": (
         "{name: mlp, widths: [20, 20]}",
         "{widths: [20, 20]}",
-        [(5, "network", "needs a name, as in {name: …}; possible: alexnet, cnn, mlp, ")],
+        [(5, "network", "needs a name, as in {name: …}; possible: cnn, mlp")],
     ),
     "misspelt optimizer": (
         "name: adam",
         "name: adan",
-        [(6, "optimizer", "cannot be 'adan'; did you mean 'adam'?")],
+        [(6, "optimizer.name", "cannot be 'adan'; did you mean 'adam'?")],
     ),
     "misspelt policy": (
         "memory.policy: reservoir",
@@ -160,6 +160,38 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         "memory.policy: reservoir",
         "replay_loss: 2.0",
         [(12, "replay.replay_loss", "should be less than 1, not 2.0")],
+    ),
+    "infinite learning rate": ("1e-3", ".inf", [(6, "optimizer.lr", "should be a finite number")]),
+    "whole number with a point": ("tasks: 5", "tasks: 5.0", [(4, "tasks", "not 5.0; write 5")]),
+    "number for a name": (
+        "name: valid",
+        "name: 7",
+        [(1, "name", 'should be text, not 7; write "7"')],
+    ),
+    "misspelt name of a name": (
+        "name: mlp",
+        "nmae: mlp",
+        [(5, "network.nmae", "unknown key; did you mean 'name'?")],
+    ),
+    "misspelt preset": (
+        "name: mlp, widths: [20, 20]",
+        "name: alexnet_glr",
+        [(5, "network.name", "cannot be 'alexnet_glr'; did you mean 'alexnet-glr'?")],
+    ),
+    "misspelt name below its key": (
+        "network: {name: mlp, widths: [20, 20]}",
+        "network:\n  widths: [20, 20]\n  name: mpl",
+        [(7, "network.name", "cannot be 'mpl'; did you mean 'mlp'?")],
+    ),
+    "methods without brackets": (
+        "- joint",
+        "- joint, glr",
+        [(13, "method[2]", "no method is called 'joint, glr'; write [joint, glr]")],
+    ),
+    "options beside their method": (
+        "- replay: {memory.policy: reservoir}",
+        "- replay:\n    memory.policy: reservoir",
+        [(13, "memory.policy", "is no method; indent it, as an option of replay")],
     ),
     "empty axis": ("[50, 200]", "[]", [(9, "buffer_size", "is an empty list")]),
     "empty axis in an entry": (
@@ -201,15 +233,19 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         "tasks: [5, 3]",
         [(4, "tasks[1]", "cannot be divided evenly among 3 tasks; possible: 1, 2, 5, 10")],
     ),
-    "no dataset": ("dataset: split-digits\n", "", [(1, "dataset is missing", "split-digits")]),
+    "no dataset": (
+        "dataset: split-digits\n",
+        "",
+        [(1, "dataset", "is missing; give the name of a task stream, such as split-digits")],
+    ),
     "no method": (
         "method:\n  - naive\n  - replay: {memory.policy: reservoir}\n  - joint\n",
         "",
         [
             (
                 1,
-                "method is missing",
-                "possible: ewc, glr, joint, latent-replay, naive, ",
+                "method",
+                "is missing; possible: ewc, glr, joint, latent-replay, naive, ",
             )
         ],
     ),
@@ -286,7 +322,11 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         "dataset: permuted-digits\npermute: [raw, padded]\n",
         [(3, "permute[1]", "nothing is padded; give pad_to too, as in pad_to: 32")],
     ),
-    "key twice": ("tasks: 5", "tasks: 5\ntasks: 2", [(5, "tasks", "stands twice")]),
+    "key twice": (
+        "tasks: 5",
+        "tasks: 5\ntasks: 2",
+        [(5, "tasks", "stands twice, first in line 4")],
+    ),
     "nested key twice": (
         "lr: 1e-3",
         "lr: 1e-3, lr: 1e-2",

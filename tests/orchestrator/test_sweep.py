@@ -121,7 +121,8 @@ class Ran:
 
     def files(self) -> dict[str, int]:
         """When each record was written."""
-        return {path.name: path.stat().st_mtime_ns for path in self.store.trials.iterdir()}
+        folder = self.home / "results" / "trials"
+        return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 @dataclass(frozen=True)
@@ -275,8 +276,9 @@ def test_nothing_is_left_in_the_working_folder_but_what_is_named(first: Ran) -> 
         *("space.yaml", "data", "results"),
         *("mlflow.db", "mlartifacts"),
     }
-    assert {path.name for path in first.store.folder.iterdir()} == {
-        *("trials", "curves", "sweeps", "leaderboards", ".lock"),
+    assert {path.name for path in (first.home / "results").iterdir()} == {
+        *("trials", "curves", "sweeps", "leaderboards", "code", ".lock"),
+        "checkpoints",  # of the trial that has no record
     }
 
 

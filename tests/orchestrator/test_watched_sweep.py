@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 import orchestrator as engram_api
-from orchestrator.results import DETERMINISTIC, ResultsStore
+from orchestrator.results import DETERMINISTIC, ResultsStore, record_name
 
 SPACE = """\
 name: watched
@@ -86,7 +86,7 @@ def ran(engram: Any, plugin: dict[str, str], tmp_path_factory: pytest.TempPathFa
 def again(engram: Any, plugin: dict[str, str], ran: Ran) -> tuple[Ran, dict[str, Any]]:
     """Once more with --keep-model and another MLflow, after one record was lost; that record."""
     lost = ran.record("naive")
-    (ran.store.trials / f"{lost['id']}.arrow").unlink()
+    ran.store.storage.remove(record_name(lost["id"]))
     uri = f"sqlite:///{ran.home / 'other.db'}"
     env = plugin | {"MLFLOW_TRACKING_URI": uri}
     done = engram("run", "space.yaml", "--keep-model", cwd=ran.home, env=env)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from methods.core.vision import import_torchvision
-from methods.networks.weights import MissingWeights
+from orchestrator.machine import MachineFailure
 from orchestrator.plan import Plan
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_run import TrialRun
@@ -84,5 +84,5 @@ def test_a_file_that_changed_meanwhile_is_the_machine_s_fault(
     made = plan(space(file))
     torch.save({k: v + 1 for k, v in model.state_dict().items()}, file)
     about = {"space": "", "commit": ""}
-    with pytest.raises(MissingWeights, match=r"weights\.pt"):
+    with pytest.raises(MachineFailure, match=r"weights\.pt"):
         TrialRun(only(made), made.environment, tmp_path / "data", about).step()

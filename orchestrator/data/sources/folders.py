@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -54,6 +54,8 @@ def csv_files(folder: Path, part: str) -> dict[str, list[Path]]:
             table.fieldnames = columns
             for row in table:
                 label, name = (str(row[column]).strip() for column in ("label", "filename"))
+                if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+                    raise UserError(f"{path}: {name!r} is not within {folder / 'images'}")
                 files.setdefault(label, []).append(folder / "images" / name)
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: is not a table that can be read ({error})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from orchestrator.data.sources.source import Images
 from orchestrator.errors import UserError
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
+#: What damaged archives raise, those that are encrypted, and those that claim to be too large.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 #: Numbers of channels that an image may have.
 _CHANNELS = (1, 3)
 
@@ -43,8 +49,8 @@ def read_npz(path: Path, size: Size | None = None) -> Images:
                     f"{path}: has no {', '.join(missing)}; it should hold {', '.join(_NAMES)}"
                 )
             arrays = {name: archive[name] for name in _NAMES}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: is not a NumPy archive that can be read ({reason})") from error
     parts: list[Any] = []
     for part in ("train", "test"):

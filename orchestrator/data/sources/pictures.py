@@ -23,6 +23,12 @@ Size = tuple[int, int]
 #: File names of images, in lower case.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"})
 
+#: What is read as an image, whatever its file is called. Pillow knows more: of PostScript, which it
+#: has another program run, to formats that nobody has looked at for long.
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF")
+#: More pixels than a camera has; what holds more would fill the memory.
+_MOST_PIXELS = 120_000_000
+
 #: Pillow's modes of grey images, with and without transparency, and of those with more than 8 bits.
 _GREY, _DEEP = {"1", "L", "LA", "La"}, {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
@@ -90,7 +96,12 @@ def _decode(encoded: bytes | Path, name: str, size: Size | None) -> NDArray[np.u
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        source = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+        with Image.open(source, formats=_FORMATS) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise UserError(
+                    f"{name}: has {image.width:,} × {image.height:,} pixels; make it smaller"
+                )
             if image.mode in _DEEP:
                 raise UserError(f"{name}: has more than 8 bits a channel; save it with 8")
             plain = image.convert("L" if image.mode in _GREY else "RGB")

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.leaderboard import About, Pooled, paired_differences, pool, save, to_html
 from orchestrator.leaderboard.formats import duration, fraction, size
+from orchestrator.storage import Storage
 
 Make = Callable[..., dict[str, Any]]
 
@@ -381,10 +382,12 @@ def test_a_page_of_a_large_sweep_is_small_and_quick(make_record: Make) -> None:
 def test_the_page_is_saved_beside_the_table(grid: list[dict[str, Any]], tmp_path: Path) -> None:
     pooled = pool(pd.DataFrame(grid))
     text = to_html(pooled)
-    saved = save(pooled.table, tmp_path, text)
-    assert [path.name for path in saved] == [f"leaderboard.{e}" for e in ("md", "parquet", "html")]
-    assert saved[-1].read_text(encoding="utf-8") == text
-    assert len(save(pooled.table, tmp_path)) == 2
+    storage = Storage(tmp_path)
+    saved = save(pooled.table, storage, "of/grid", text)
+    names = [f"leaderboard.{suffix}" for suffix in ("md", "parquet", "html")]
+    assert saved == tuple(str(tmp_path / "of" / "grid" / name) for name in names)
+    assert (tmp_path / "of" / "grid" / "leaderboard.html").read_text(encoding="utf-8") == text
+    assert len(save(pooled.table, storage, "grid")) == 2
 
 
 def test_the_same_records_give_the_same_page(grid: list[dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from orchestrator.leaderboard import build_leaderboard, report
 from orchestrator.leaderboard.report import TerminalReport, save, to_markdown, write_parquet
 from orchestrator.metrics import METRICS
+from orchestrator.storage import Storage
 
 
 def records(method: str, accuracies: list[float], **other: Any) -> list[dict[str, Any]]:
@@ -205,9 +206,9 @@ def test_parquet_keeps_values_and_types(table: pd.DataFrame, tmp_path: Path) -> 
 def test_save_writes_both_and_leaves_nothing_else(
     table: pd.DataFrame, clean: pd.DataFrame, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "results"
-    save(clean, folder)
-    markdown, parquet = save(table, folder)
+    folder, storage = tmp_path / "results" / "one", Storage(tmp_path / "results")
+    save(clean, storage, "one")
+    markdown, parquet = map(Path, save(table, storage, "one"))
     assert markdown == folder / "leaderboard.md"
     assert parquet == folder / "leaderboard.parquet"
     assert sorted(folder.iterdir()) == [markdown, parquet]
@@ -218,15 +219,16 @@ def test_save_writes_both_and_leaves_nothing_else(
 def test_a_file_is_replaced_and_never_rewritten(
     table: pd.DataFrame, clean: pd.DataFrame, tmp_path: Path
 ) -> None:
-    for path in save(clean, tmp_path):
+    storage = Storage(tmp_path)
+    for path in map(Path, save(clean, storage, "one")):
         reader = path.with_name("open-elsewhere")
         reader.unlink(missing_ok=True)
         os.link(path, reader)  # as a reader that opened the file before
         before = reader.read_bytes()
-        save(table, tmp_path)
+        save(table, storage, "one")
         assert path.read_bytes() != before
         assert reader.read_bytes() == before
-        save(clean, tmp_path)
+        save(clean, storage, "one")
 
 
 def test_a_failed_write_leaves_the_old_file(clean: pd.DataFrame, tmp_path: Path) -> None:
