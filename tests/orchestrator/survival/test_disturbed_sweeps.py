@@ -49,9 +49,13 @@ MOST_AGAIN = {
     "workers": 3,
     "driver": 2 * CORES,
     "node": 2 * CORES,
-    "interrupted": 2 * CORES,
-    "disk": 2 * CORES,  # those beside the first one meet a full disk too
+    "interrupted": 2,
+    "disk": 1,
 }
+#: Where several trials are to be under way when something strikes; for the rest, one will do, and
+#: saves the start of further workers.
+SEVERAL = ("driver", "node")
+ONE_WORKER = {"RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'}
 INTERRUPTED = "engram: interrupted; what has finished is kept, and the same command goes on"
 #: Gives a command a folder of results on a small disk of its own, and takes them from there.
 ON_A_SMALL_DISK = """
@@ -154,7 +158,11 @@ PLAYS = {play.__name__: play for play in (undisturbed, workers, driver, node, in
 def sweeps(home: Callable[..., Any], request: pytest.FixtureRequest) -> dict[str, Any]:
     """All sweeps that tests were chosen of, several at once: where each is, and how it went."""
     chosen = " ".join(["undisturbed", *(item.name for item in request.session.items)])
-    homes = {name: home(SPACE, FAULTS.get(name)) for name in PLAYS if name in chosen}
+    homes = {
+        name: home(SPACE, FAULTS.get(name), **({} if name in SEVERAL else ONE_WORKER))
+        for name in PLAYS
+        if name in chosen
+    }
     with ThreadPoolExecutor(CORES + 1) as several:
         plays = {name: several.submit(PLAYS[name], here) for name, here in homes.items()}
     return {name: (homes[name], play) for name, play in plays.items()}
