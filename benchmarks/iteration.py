@@ -160,18 +160,21 @@ def in_ray_actor(data: Path, pairs: int, iterations: int) -> list[tuple[float, f
     """Measure in a worker with the resources of a trial."""
     import ray
 
+    from orchestrator.local_ray import scratch_folder, start_local_ray
+
     class Actor:
         """Stands where the trainable stands."""
 
         def measure(self) -> list[tuple[float, float]]:
             return measure(data, pairs, iterations)
 
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        actor = ray.remote(num_cpus=1)(Actor).remote()
-        seconds: list[tuple[float, float]] = ray.get(actor.measure.remote())
-    finally:
-        ray.shutdown()
+    with scratch_folder() as scratch:
+        start_local_ray(scratch, log_to_driver=False, logging_level="ERROR")
+        try:
+            actor = ray.remote(num_cpus=1)(Actor).remote()
+            seconds: list[tuple[float, float]] = ray.get(actor.measure.remote())
+        finally:
+            ray.shutdown()
     return seconds
 
 

@@ -21,8 +21,12 @@ import psutil
 import ray
 from _common import Verdict, arguments, progress, status_of, write_space
 
+from orchestrator.checkpoints import Keep
+from orchestrator.local_ray import scratch_folder, start_local_ray
 from orchestrator.plan import make_plan
+from orchestrator.storage import Storage
 from orchestrator.trainable import ContinualTrainable, job
+from orchestrator.watch import Watch
 
 TRIALS, FIRST = 50, 10
 METHODS = ["naive", {"replay": {"buffer_size": [200, 2000]}}, "joint"]
@@ -54,7 +58,7 @@ class Worker(ContinualTrainable):
         return kinds
 
 
-def jobs(data: Path) -> list[dict[str, Any]]:
+def jobs(data: Path, results: Storage) -> list[dict[str, Any]]:
     """Return what Tune hands to a worker, for 50 short trials whose methods take turns."""
     with tempfile.TemporaryDirectory() as folder:
         space = write_space(
@@ -67,24 +71,26 @@ def jobs(data: Path) -> list[dict[str, Any]]:
         )
         plan = make_plan(space, data)
     trials = sorted(plan.trials, key=lambda trial: trial.config.seed)
-    return [{"job": job(t, plan.environment, data, {"space": "", "commit": ""})} for t in trials]
+    more = plan.space.resources, data, results, {"space": "", "commit": ""}, Watch(), Keep()
+    return [{"trial": t.id, "job": job(t, plan.environment, *more)} for t in trials]
 
 
 def main() -> int:
     options = arguments(__doc__)
-    todo = jobs(options.data.resolve())
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        worker, other = (ray.remote(num_cpus=1)(Worker).remote(todo[0]) for _ in range(2))
-        ray.get(other.run_trial.remote(todo[-1]))
-        uss = []  # uss[i] is left behind by i trials
-        for i, config in enumerate(todo[: TRIALS + 1]):
-            uss.append(ray.get(worker.run_trial.remote(config)))
-            if i % FIRST == 0:
-                progress(f"after {i} trials: {uss[i] / 1e6:.1f} MB")
-        maps = ray.get([w.mapped.remote("mnist.arrow") for w in (worker, other)])
-    finally:
-        ray.shutdown()
+    with scratch_folder() as scratch:
+        todo = jobs(options.data.resolve(), Storage(scratch / "results"))
+        start_local_ray(scratch, log_to_driver=False, logging_level="ERROR")
+        try:
+            worker, other = (ray.remote(num_cpus=1)(Worker).remote(todo[0]) for _ in range(2))
+            ray.get(other.run_trial.remote(todo[-1]))
+            uss = []  # uss[i] is left behind by i trials
+            for i, config in enumerate(todo[: TRIALS + 1]):
+                uss.append(ray.get(worker.run_trial.remote(config)))
+                if i % FIRST == 0:
+                    progress(f"after {i} trials: {uss[i] / 1e6:.1f} MB")
+            maps = ray.get([w.mapped.remote("mnist.arrow") for w in (worker, other)])
+        finally:
+            ray.shutdown()
 
     growth = (uss[TRIALS] - uss[FIRST]) / 1e6
     verdict = Verdict("memory: one worker, 50 trials; two workers, one mapping")

@@ -31,27 +31,17 @@ _TRIAL_CODE = (
     "orchestrator.metrics",
     "orchestrator.trial_run",
 )
-#: What that code imports and cannot change a number, such as what watches and keeps a trial, or
-#: what another ingredient of the identity answers for: the fingerprint for data, so that a new
-#: source leaves all other trials as they are, and the canonical configuration for the words in
-#: which a trial is described. These names are in the hash: one more makes all trials new.
+#: What that code imports and cannot change a number, such as what watches, keeps and stores a
+#: trial; or what another ingredient of the identity answers for: the fingerprint for data, so that
+#: a new source leaves all other trials as they are, and the canonical configuration for the words
+#: in which a trial is described.
 _OTHER_CODE = frozenset(
-    {
-        *("orchestrator.data", "orchestrator.data.cache", "orchestrator.data.sources"),
-        *("orchestrator.errors", "orchestrator.identity"),
-        *("orchestrator.results", "orchestrator.trial"),
-        *("orchestrator.checkpoints", "orchestrator.curves", "orchestrator.trial_log"),
-        "orchestrator.watch",
-    }
-)
-#: The same, but in no way part of the hash: to be added to.
-_UNSEEN_CODE = frozenset(
-    {
-        *("orchestrator.storage", "orchestrator.storage_uri"),
-        *("orchestrator.lock", "orchestrator.atomic"),
-        *("orchestrator.credentials", "orchestrator.trial_code", "orchestrator.trial_queue"),
-        "orchestrator.suggestions",
-    }
+    f"orchestrator.{name}"
+    for name in (
+        *("atomic", "checkpoints", "credentials", "curves", "data", "data.cache", "data.sources"),
+        *("errors", "identity", "lock", "machine", "results", "storage", "storage_uri"),
+        *("suggestions", "trial", "trial_code", "trial_log", "watch"),
+    )
 )
 #: Where a results folder has the code of its trials.
 _FOLDER = "code"
@@ -65,7 +55,7 @@ def trial_code(method: type[Method]) -> str:
     UserError
         If the method is in no file of Python code that other processes could import.
     """
-    return code_hash(*_roots(method), without=_OTHER_CODE, unseen=_UNSEEN_CODE)
+    return code_hash(*_roots(method), without=_OTHER_CODE)
 
 
 def code_by_module(method: type[Method]) -> dict[str, str]:
@@ -73,7 +63,7 @@ def code_by_module(method: type[Method]) -> dict[str, str]:
 
     Raises as :func:`trial_code` does.
     """
-    shapes = _shapes(_roots(method), _OTHER_CODE | _UNSEEN_CODE)
+    shapes = _shapes(_roots(method), _OTHER_CODE)
     return {name: _short(shapes[name]) for name in sorted(shapes)}
 
 
@@ -101,9 +91,7 @@ def read_code(storage: Storage, code: str) -> dict[str, str] | None:
 
 
 @cache
-def code_hash(
-    *modules: str, without: frozenset[str] = frozenset(), unseen: frozenset[str] = frozenset()
-) -> str:
+def code_hash(*modules: str, without: frozenset[str] = frozenset()) -> str:
     """Hash the code that modules run: themselves and all they import of their own project.
 
     The hash is over syntax trees, docstrings left out: comments, formatting and documentation do
@@ -115,16 +103,14 @@ def code_hash(
     *modules : str
         Dotted names, such as ``methods.rehearsal``.
     without : frozenset of str
-        Modules that are left out, with what only they import; their names are in the hash.
-    unseen : frozenset of str
-        The same, but not even their names are.
+        Modules that are left out, with what only they import.
 
     Raises
     ------
     UserError
         If one of the modules has no file of Python code that other processes could import.
     """
-    shapes = dict.fromkeys(without, "") | _shapes(modules, without | unseen)
+    shapes = _shapes(modules, without)
     return digest(*(text for pair in sorted(shapes.items()) for text in pair))[:16]
 
 

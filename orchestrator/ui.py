@@ -18,7 +18,7 @@ from rich.console import Console
 
 from orchestrator.credentials import without_credentials
 from orchestrator.errors import UserError, did_you_mean
-from orchestrator.mlflow_client import connect, shown_uri, tracking_uri
+from orchestrator.mlflow_client import connect, reason, shown_uri, tracking_uri
 from orchestrator.mlflow_search import SWEEP_TAG
 from orchestrator.search_space import sweep_name
 
@@ -34,8 +34,11 @@ def serve(space: str | None, port: int, console: Console) -> None:
     Raises
     ------
     UserError
-        If nothing was recorded, there is no such sweep, or the port is taken.
+        If nothing was recorded, there is no such sweep, the port is taken, or a server does not
+        answer.
     """
+    from mlflow.exceptions import MlflowException
+
     uri = tracking_uri()
     running = uri.startswith(("http://", "https://"))
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
@@ -44,7 +47,10 @@ def serve(space: str | None, port: int, console: Console) -> None:
             "or go to the folder where it was run"
         )
     base = shown_uri(uri).rstrip("/") if running else f"http://127.0.0.1:{port}"
-    link = sweep_link(base, uri, space)
+    try:
+        link = sweep_link(base, uri, space)
+    except MlflowException as error:
+        raise UserError(f"{shown_uri(uri)}: cannot be asked ({reason(error)})") from None
     if running:
         _say(console, link)
         return

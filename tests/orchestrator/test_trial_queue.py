@@ -35,6 +35,10 @@ The actor died unexpectedly before finishing this task.
 The actor died because its node has died. Node Id: 5f
 \tthe actor's node was terminated unexpectedly: health check failed due to missing too many
 """
+SILENT = """\
+Failure # 1 (occurred at 2026-01-01_00-00-00)
+The actor 5f is unavailable: The actor is temporarily unavailable: RpcError: Socket closed.
+"""
 RAISED = """\
 Failure # 3 (occurred at 2026-01-01_00-00-00)
 \x1b[36mray::ContinualTrainable.train()\x1b[39m (pid=4461)
@@ -155,6 +159,7 @@ def test_a_sweep_can_be_ended_while_it_waits(plan: MakePlan) -> None:
         ("", Kind.WORKER, "its worker was lost"),
         (LOST, Kind.WORKER, "its worker was lost"),
         (NODE, Kind.NODE, "the machine it ran on was lost"),
+        (SILENT, Kind.NODE, "the machine it ran on does not answer"),
         (
             RAISED.format(error="orchestrator.machine.NotKept: a: /results: no space"),
             Kind.STORAGE,
