@@ -66,7 +66,7 @@ class ContinualTrainable(tune.Trainable):
             given["about"],
             Watch(**given["watch"]),
             Keep(**given["keep"]),
-            Storage(given["results"]),
+            results=Storage(given["results"]),
         )
         return True
 

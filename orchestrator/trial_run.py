@@ -116,7 +116,7 @@ class TrialRun:
     about: dict[str, str] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
     keep: Keep = field(default_factory=Keep)
-    results: Storage = field(default_factory=lambda: Storage("results"))
+    results: Storage = field(kw_only=True)
 
     def __post_init__(self) -> None:
         self.log = TrialLog(self.watch.every)

@@ -111,7 +111,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan, store = make_plan(space, root / "data"), ResultsStore(root / "results")
     store.write_sweep("tiny", identifying_columns(plan.trials, plan.environment))
     for trial in plan.trials[:-2]:
-        run = TrialRun(trial, plan.environment, root / "data", {"space": "tiny", "commit": ""})
+        run = TrialRun(
+            trial,
+            plan.environment,
+            root / "data",
+            {"space": "tiny", "commit": ""},
+            results=Storage(root / "results"),
+        )
         while (report := run.step()).record is None:
             pass
         store.write(report.record)

@@ -74,8 +74,8 @@ class Setting:
 
     def run(self) -> TrialRun:
         about = {"space": "", "commit": ""}
-        where = self.folder / "data", about, Watch(), self.keep, self.store.storage
-        return TrialRun(self.trial, self.plan.environment, *where)
+        where = self.folder / "data", about, Watch(), self.keep
+        return TrialRun(self.trial, self.plan.environment, *where, results=self.store.storage)
 
     def report(self, report: Report) -> None:
         result = {"report": report.to_json()}

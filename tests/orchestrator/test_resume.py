@@ -71,9 +71,8 @@ def made(request: pytest.FixtureRequest, plan: MakePlan) -> Plan:
 def start(made: Plan, folder: Path, watch: int | None = 3, **keep: Any) -> TrialRun:
     (trial,) = made.trials
     about, results = {"space": "", "commit": ""}, Storage(folder / "results")
-    return TrialRun(
-        trial, made.environment, folder, about, Watch(every=watch), Keep(**keep), results
-    )
+    how = Watch(every=watch), Keep(**keep)
+    return TrialRun(trial, made.environment, folder, about, *how, results=results)
 
 
 def to_the_end(run: TrialRun) -> list[Report]:

@@ -19,7 +19,9 @@ from orchestrator.data.stream_config import StreamConfig
 from orchestrator.identity import Environment
 from orchestrator.machine import OtherData
 from orchestrator.results import SCHEMA
+from orchestrator.storage import Storage
 from orchestrator.trial import Trial, TrialConfig
+from orchestrator.trial_code import trial_code
 from orchestrator.trial_run import Report, TrialRun
 
 Reports = Callable[..., list[Report]]
@@ -36,8 +38,9 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reports:
         options = {"budget": {"iterations": 20, "batch_size": 8}} | options
         config = TrialConfig(stream, "test-method", cls.Config.model_validate(options), 0)
         data = stream.fingerprint(tmp_path) if data is None else data
-        trial = Trial("0" * 16, config, data, "code")
-        whole = TrialRun(trial, Environment.here(), tmp_path, {"space": "test", "commit": ""})
+        trial = Trial("0" * 16, config, data, trial_code(cls))
+        about, results = {"space": "test", "commit": ""}, Storage(tmp_path / "results")
+        whole = TrialRun(trial, Environment.here(), tmp_path, about, results=results)
         made = [whole.step()]
         while made[-1].record is None:
             made.append(whole.step())

@@ -23,7 +23,9 @@ from orchestrator.data.stream_config import StreamConfig
 from orchestrator.identity import Environment
 from orchestrator.plan import Plan
 from orchestrator.results import DETERMINISTIC, Record, ResultsStore
+from orchestrator.storage import Storage
 from orchestrator.trial import Trial, TrialConfig
+from orchestrator.trial_code import trial_code
 from orchestrator.trial_run import TrialRun
 from orchestrator.watch import Watch
 
@@ -53,9 +55,10 @@ class Run:
             cls.Config.model_validate({k: v for k, v in options.items() if k in known}),
             seed=0,
         )
-        trial = Trial("0" * 16, config, stream.fingerprint(home), "code")
+        trial = Trial("0" * 16, config, stream.fingerprint(home), trial_code(cls))
         about = {"space": "test", "commit": ""}
-        self.run = TrialRun(trial, Environment.here(), home, about, results=home, **how)
+        results = Storage(home / f"results-{len(list(home.glob('results-*')))}")  # of its own
+        self.run = TrialRun(trial, Environment.here(), home, about, results=results, **how)
         self.reports = [self.run.step()]
         while self.reports[-1].record is None:
             self.reports.append(self.run.step())

@@ -14,6 +14,7 @@ import torch
 from methods.core.vision import import_torchvision
 from orchestrator.machine import MachineFailure
 from orchestrator.plan import Plan
+from orchestrator.storage import Storage
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_run import TrialRun
 
@@ -64,7 +65,13 @@ def test_a_worker_finds_the_weights_and_starts_from_them(
     sent = json.loads(json.dumps(trial.config.portable))
     arrived = Trial(trial.id, TrialConfig.from_canonical(sent), trial.data, trial.code)
     assert arrived.config.canonical == trial.config.canonical
-    run = TrialRun(arrived, made.environment, tmp_path / "data", {"space": "", "commit": ""})
+    run = TrialRun(
+        arrived,
+        made.environment,
+        tmp_path / "data",
+        {"space": "", "commit": ""},
+        results=Storage(tmp_path / "results"),
+    )
     report = run.step()
     while report.record is None:
         report = run.step()
@@ -85,4 +92,6 @@ def test_a_file_that_changed_meanwhile_is_the_machine_s_fault(
     torch.save({k: v + 1 for k, v in model.state_dict().items()}, file)
     about = {"space": "", "commit": ""}
     with pytest.raises(MachineFailure, match=r"weights\.pt"):
-        TrialRun(only(made), made.environment, tmp_path / "data", about).step()
+        TrialRun(
+            only(made), made.environment, tmp_path / "data", about, results=Storage(tmp_path)
+        ).step()

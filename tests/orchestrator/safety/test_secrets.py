@@ -69,7 +69,9 @@ def test_what_a_trial_raises_is_recorded_without(
     config = TrialConfig(stream, "test-method", options, 0)
     trial = Trial("0" * 16, config, stream.fingerprint(tmp_path), trial_code(cls))
     about = {"space": "test", "commit": ""}
-    report = TrialRun(trial, Environment.here(), tmp_path, about).step()
+    report = TrialRun(
+        trial, Environment.here(), tmp_path, about, results=Storage(tmp_path / "results")
+    ).step()
     assert report.record is not None
     told = report.record["cause"], report.record["traceback"]
     assert "before_task" in told[1] or cls is Diverges
