@@ -159,7 +159,7 @@ def children(client: Any, sweep: str) -> list[Any]:
 
 def run_sweep(folder: Path, postgres: Postgres, address: str, options: Any) -> tuple[str, float]:
     """Run the sweep, with the database away for a while; return what was printed, and how long."""
-    from orchestrator.mlflow_client import connect
+    from orchestrator.tracking.client import connect
 
     write_space(
         folder,
@@ -206,8 +206,8 @@ def main() -> int:
     if lacks:
         print(f"skipped: {lacks}")
         return 0
-    from orchestrator.mlflow_client import connect
     from orchestrator.results import ResultsStore
+    from orchestrator.tracking.client import connect
 
     with tempfile.TemporaryDirectory(prefix="engram-benchmark-") as name:
         folder = Path(name)

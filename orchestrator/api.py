@@ -97,10 +97,10 @@ def run(
     data_dir = default_data() if data is None else Path(data)
     plan = make_plan(space, data_dir, budget, resources)
     # A mistake is told before what only a sweep needs has been imported.
-    from orchestrator.mlflow_client import tracking_uri
-    from orchestrator.mlflow_runs import SweepRuns
     from orchestrator.sweep import environment_report, git_commit, run_plan
-    from orchestrator.tracking import Tracker
+    from orchestrator.tracking.client import tracking_uri
+    from orchestrator.tracking.runs import SweepRuns
+    from orchestrator.tracking.tracker import Tracker
 
     if keep_model:
         keep = plan.space.keep.model_copy(update={"model": True})

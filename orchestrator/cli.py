@@ -231,7 +231,7 @@ def list_(
     if name is not None:
         if kind is not Kind.SEARCH_SPACES:
             raise UserError(f"{name}: only search spaces are told of one by one")
-        from orchestrator.space_view import print_space
+        from orchestrator.space.view import print_space
 
         print_space(name, data, _console())
         return
@@ -300,7 +300,7 @@ def sync(
     """Write to MLflow what it lacks of the results, where it was down or is a new one."""
     from orchestrator.results import ResultsStore
     from orchestrator.search_space import sweep_name
-    from orchestrator.sync import print_sync
+    from orchestrator.tracking.sync import print_sync
 
     if budget is not None and not space:
         raise UserError("--budget needs its search space: engram sync SPACE --budget NAME")

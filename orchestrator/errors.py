@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.suggestions import nearest
+from orchestrator.space.suggestions import nearest
 
 #: Characters of a value that a message shows.
 _LONGEST = 80

@@ -18,8 +18,7 @@ from orchestrator.checkpoints import Checkpoints, model_name
 from orchestrator.errors import UserError
 from orchestrator.results import ResultsStore, record_name
 from orchestrator.setups import told_apart
-from orchestrator.storage import Storage
-from orchestrator.storage_uri import StorageFailure
+from orchestrator.storage import Storage, StorageFailure
 from orchestrator.trial_view import trial_name
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def print_lists(kinds: Iterable[str], results: str, data: Path, console: Console
             case "datasets":
                 print_sources(data, console)
             case "search-spaces":
-                from orchestrator.space_view import spaces_table
+                from orchestrator.space.view import spaces_table
 
                 console.print(spaces_table())
             case "trials":

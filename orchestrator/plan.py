@@ -18,17 +18,17 @@ from methods.core.method import Method
 from orchestrator.choices import MethodChoice, StreamChoice
 from orchestrator.data.added import discover
 from orchestrator.data.stream_config import StreamConfig
-from orchestrator.grid import (
+from orchestrator.identity import Environment, trial_id
+from orchestrator.requirements import check_data, check_resources, check_validation
+from orchestrator.search_space import MethodEntry, SearchSpace, read_space
+from orchestrator.space.grid import (
     check_other_budgets,
     collapsed_axes,
     full_size,
     method_points,
     stream_points,
 )
-from orchestrator.identity import Environment, trial_id
-from orchestrator.problems import Problems
-from orchestrator.requirements import check_data, check_resources, check_validation
-from orchestrator.search_space import MethodEntry, SearchSpace, read_space
+from orchestrator.space.problems import Problems
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_code import trial_code
 

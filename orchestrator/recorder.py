@@ -17,7 +17,7 @@ from orchestrator.failures import read_failure
 from orchestrator.local_ray import lost_process
 from orchestrator.progress import Progress
 from orchestrator.results import Record, ResultsStore
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.trial_queue import TrialQueue
 from orchestrator.trial_run import Report
 

@@ -13,12 +13,12 @@ from methods.core.method import Method
 from orchestrator.data.cache import MissingData, check_available, class_counts
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError
-from orchestrator.grid import StreamPoint
 from orchestrator.identity import Environment
-from orchestrator.problems import Problems
 from orchestrator.search_space import MethodEntry
-from orchestrator.space_config import Resources
-from orchestrator.yaml_file import Place
+from orchestrator.space.config import Resources
+from orchestrator.space.grid import StreamPoint
+from orchestrator.space.problems import Problems
+from orchestrator.space.yaml_file import Place
 
 
 def check_data(

@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from orchestrator.errors import UserError
 from orchestrator.metrics import CONFUSION_METRICS, METRICS
-from orchestrator.storage import Storage
-from orchestrator.storage_uri import StorageFailure
+from orchestrator.storage import Storage, StorageFailure
 
 #: Raised when a column changes its meaning.
 SCHEMA_VERSION = 1

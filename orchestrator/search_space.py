@@ -14,18 +14,18 @@ from pydantic import ValidationError
 
 from methods.core.method import Method
 from methods.core.registry import method_class, method_names
-from orchestrator.axes import Axis, read_axis
-from orchestrator.budgets import KEY, check_budget, name_with, readings
 from orchestrator.checkpoints import Keep
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError, did_you_mean, shown
-from orchestrator.levels import unknown_key
-from orchestrator.problems import Problems
-from orchestrator.space_config import MAPPINGS, NAME, Header, Resources
-from orchestrator.suggestions import nearest
-from orchestrator.validation_words import list_or_range
+from orchestrator.space.axes import Axis, read_axis
+from orchestrator.space.budgets import KEY, check_budget, name_with, readings
+from orchestrator.space.config import MAPPINGS, NAME, Header, Resources
+from orchestrator.space.levels import unknown_key
+from orchestrator.space.problems import Problems
+from orchestrator.space.suggestions import nearest
+from orchestrator.space.validation_words import list_or_range
+from orchestrator.space.yaml_file import Place, YamlFile
 from orchestrator.watch import Watch
-from orchestrator.yaml_file import Place, YamlFile
 
 _MOST_SEED = 2**63 - 1
 

@@ -23,12 +23,12 @@ from rich.console import Console
 from orchestrator.checkpoints import Checkpoints, Keep
 from orchestrator.errors import UserError
 from orchestrator.local_ray import scratch_folder, start_local_ray
-from orchestrator.lock import only_run_on
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.results import ResultsStore
-from orchestrator.space_config import Resources
-from orchestrator.tracking import Tracker
+from orchestrator.space.config import Resources
+from orchestrator.storage.lock import only_run_on
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.trial import Trial, identifying_columns
 from orchestrator.trial_code import write_code
 from orchestrator.trial_run import engram_version

@@ -17,7 +17,7 @@ from ray import tune
 from orchestrator.checkpoints import Keep
 from orchestrator.data.added import discover
 from orchestrator.identity import Environment
-from orchestrator.space_config import Resources
+from orchestrator.space.config import Resources
 from orchestrator.storage import Storage
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_run import TrialRun

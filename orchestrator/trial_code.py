@@ -38,9 +38,10 @@ _TRIAL_CODE = (
 _OTHER_CODE = frozenset(
     f"orchestrator.{name}"
     for name in (
-        *("atomic", "checkpoints", "credentials", "curves", "data", "data.cache", "data.sources"),
-        *("errors", "identity", "lock", "machine", "results", "storage", "storage_uri"),
-        *("suggestions", "trial", "trial_code", "trial_log", "watch"),
+        *("checkpoints", "credentials", "curves", "data", "data.cache", "data.sources", "errors"),
+        *("identity", "machine", "results", "space.suggestions", "storage", "storage.atomic"),
+        *("storage.lock", "storage.storage", "storage.uri", "trial", "trial_code", "trial_log"),
+        "watch",
     )
 )
 #: Where a results folder has the code of its trials.

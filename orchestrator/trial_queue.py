@@ -14,7 +14,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.failures import PAUSES, Failure, Kind
-from orchestrator.space_config import Resources
+from orchestrator.space.config import Resources
 from orchestrator.trial import Trial
 
 

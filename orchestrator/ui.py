@@ -18,9 +18,9 @@ from rich.console import Console
 
 from orchestrator.credentials import without_credentials
 from orchestrator.errors import UserError, did_you_mean
-from orchestrator.mlflow_client import connect, reason, shown_uri, tracking_uri
-from orchestrator.mlflow_search import SWEEP_TAG
 from orchestrator.search_space import sweep_name
+from orchestrator.tracking.client import connect, reason, shown_uri, tracking_uri
+from orchestrator.tracking.search import SWEEP_TAG
 
 #: Seconds that a server may take to answer for the first time.
 _PATIENCE = 60

@@ -16,9 +16,9 @@ from orchestrator.ingredients import nearest_finished, recorded_at
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import Record, ResultsStore
 from orchestrator.search_space import parse_space
+from orchestrator.space.yaml_file import YamlFile
 from orchestrator.trial import Trial
 from orchestrator.trial_view import trial_name
-from orchestrator.yaml_file import YamlFile
 
 #: Trials that a message names.
 _NAMED = 3

@@ -17,7 +17,7 @@ from orchestrator.cli import app
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.plan import make_plan
 from orchestrator.search_space import packaged_spaces
-from orchestrator.space_config import Header, Resources
+from orchestrator.space.config import Header, Resources
 from orchestrator.watch import Watch
 
 ROOT = Path(__file__).parent.parent

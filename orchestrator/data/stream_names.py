@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestrator.data.sources import SOURCES
 from orchestrator.errors import did_you_mean, shown
-from orchestrator.suggestions import alike, nearest, plain
+from orchestrator.space.suggestions import alike, nearest, plain
 
 #: Kinds of streams that are made of one source: ``split-mnist``.
 KINDS = ("split", "permuted", "rotated")

@@ -15,11 +15,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.atomic import replacing
 from orchestrator.leaderboard.formats import ABSENT, duration, fraction, size
 from orchestrator.leaderboard.statistics import CONFIDENCE
 from orchestrator.leaderboard.table import AS_RELEASED
 from orchestrator.storage import Storage
+from orchestrator.storage.atomic import replacing
 from orchestrator.terminal import printable
 
 _PROBLEMS = ("missing", "diverged", "errors")

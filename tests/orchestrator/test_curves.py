@@ -13,8 +13,8 @@ import pytest
 from orchestrator.curve_figure import accuracy_curves
 from orchestrator.curves import Curves, TaskCurves, curves_name, read_curves, write_curves
 from orchestrator.figures import confusion_csv, confusion_heatmap
-from orchestrator.run_page import curve_metrics
 from orchestrator.storage import Storage
+from orchestrator.tracking.run_page import curve_metrics
 
 CURVES = Curves(
     [

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from orchestrator.data.stream_config import StreamConfig
-from orchestrator.grid import method_points, stream_points
 from orchestrator.identity import Environment, trial_id
 from orchestrator.plan import Plan, make_plan
-from orchestrator.problems import Problems
 from orchestrator.search_space import packaged_spaces
+from orchestrator.space.grid import method_points, stream_points
+from orchestrator.space.problems import Problems
 from orchestrator.trial import Trial, TrialConfig
 
 Write = Callable[..., Path]

@@ -8,8 +8,8 @@ from methods.core.registry import method_class
 from methods.core.training import Adam, Budget
 from methods.memories import GaussianConfig
 from methods.networks import Mlp
-from orchestrator.levels import models_in, unknown_key
-from orchestrator.space_config import Resources
+from orchestrator.space.config import Resources
+from orchestrator.space.levels import models_in, unknown_key
 
 TOP = ["dataset", "tasks", "seed", "method", "network", "optimizer", "budget", "resources"]
 

@@ -19,7 +19,7 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.progress import Progress
 from orchestrator.recorder import Recorder
 from orchestrator.results import ResultsStore
-from orchestrator.space_config import Resources
+from orchestrator.space.config import Resources
 from orchestrator.trainable import job
 from orchestrator.trial import Trial
 from orchestrator.trial_queue import TrialQueue

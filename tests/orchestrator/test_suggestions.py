@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from orchestrator.suggestions import SYNONYMS, alike, distance, nearest, plain
+from orchestrator.space.suggestions import SYNONYMS, alike, distance, nearest, plain
 
 OPTIONS = ["betas", "lr", "name", "reset", "weight_decay"]
 TOP = ["budget", "budgets", "buffer_size", "dataset", "method", "network", "optimizer", "seed"]

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.cost import cost, longest_first
 from orchestrator.failures import PAUSES, Failure, Kind, read_failure
 from orchestrator.plan import Plan
-from orchestrator.space_config import Resources
+from orchestrator.space.config import Resources
 from orchestrator.trial_queue import TrialQueue
 
 MakePlan = Callable[[str], Plan]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.yaml_file import YamlFile
+from orchestrator.space.yaml_file import YamlFile
 
 OPEN = "is not closed; put"
 COLON = "a key needs a colon and a space behind it; did you mean"

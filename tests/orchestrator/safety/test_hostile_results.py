@@ -18,8 +18,8 @@ from orchestrator import cli
 from orchestrator.curves import Curves, TaskCurves, write_curves
 from orchestrator.metrics import METRICS
 from orchestrator.results import SCHEMA, ResultsStore
-from orchestrator.run_page import RunHead, run_files, run_tags
 from orchestrator.storage import Storage
+from orchestrator.tracking.run_page import RunHead, run_files, run_tags
 
 ID = "0123456789abcdef"
 #: Markup of a page, of Markdown, of Rich; an escape sequence of a terminal; a formula; a path.

@@ -16,9 +16,9 @@ from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError
 from orchestrator.failures import read_failure
 from orchestrator.identity import Environment
-from orchestrator.mlflow_client import reason, shown_uri
 from orchestrator.storage import Storage
 from orchestrator.sweep import environment_report, git_commit
+from orchestrator.tracking.client import reason, shown_uri
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_code import trial_code
 from orchestrator.trial_run import TrialRun

@@ -38,7 +38,7 @@ from pathlib import Path
 from rich.console import Console
 from orchestrator.plan import make_plan
 from orchestrator.results import ResultsStore
-from orchestrator.space_config import Resources
+from orchestrator.space.config import Resources
 from orchestrator.sweep import run_plan
 
 plan, share = make_plan("space.yaml", Path("data")), Resources(cpus=1, gpus=0.25)

@@ -19,12 +19,12 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.curves import Curves, write_curves
-from orchestrator.mlflow_client import connect
-from orchestrator.mlflow_runs import SweepRuns
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import Record, ResultsStore
 from orchestrator.storage import Storage
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.client import connect
+from orchestrator.tracking.runs import SweepRuns
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.trial import identifying_columns
 from orchestrator.trial_run import Report, TrialRun
 

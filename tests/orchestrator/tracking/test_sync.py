@@ -11,8 +11,8 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.errors import UserError
 from orchestrator.results import ResultsStore
-from orchestrator.run_page import RunHead
-from orchestrator.sync import Synced, sync
+from orchestrator.tracking.run_page import RunHead
+from orchestrator.tracking.sync import Synced, sync
 
 
 def run_ids(found: Any) -> dict[str, str]:

@@ -17,10 +17,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from orchestrator.curves import TaskCurves
-from orchestrator.run_page import RunHead
 from orchestrator.storage import Storage
-from orchestrator.sync import sync
-from orchestrator.tracking_queue import MOST_WAITING, TrackingQueue
+from orchestrator.tracking.report_queue import MOST_WAITING, TrackingQueue
+from orchestrator.tracking.run_page import RunHead
+from orchestrator.tracking.sync import sync
 from orchestrator.trial_run import TrialRun
 
 # A server that comes and goes ---------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_what_mlflow_lacks_at_the_end_is_told_and_synced(world: Any, tmp_path: P
 def test_a_server_that_answers_nothing_is_given_up(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.tracking._LAST_ATTEMPT", 1)
+    monkeypatch.setattr("orchestrator.tracking.tracker._LAST_ATTEMPT", 1)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
@@ -273,7 +273,7 @@ def test_runs_that_two_processes_made_at_once_become_one(world: Any, tmp_path: P
 def test_little_waits_however_long_mlflow_is_away(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.tracking_queue.MOST_WAITING", 8)
+    monkeypatch.setattr("orchestrator.tracking.report_queue.MOST_WAITING", 8)
     store = world.store(tmp_path)
     tracker = world.tracker("backlog", store)
     first, *others = world.ids

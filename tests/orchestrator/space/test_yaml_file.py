@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.yaml_file import Place, YamlFile
+from orchestrator.space.yaml_file import Place, YamlFile
 
 
 def parse(text: str) -> YamlFile:

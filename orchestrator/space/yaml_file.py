@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import UserError, shown
-from orchestrator.yaml_mistakes import explain
+from orchestrator.space.yaml_mistakes import explain
 
 #: A place in a file: keys and list indices from the top.
 Place = tuple[str | int, ...]

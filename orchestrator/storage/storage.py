@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.atomic import replacing
 from orchestrator.errors import UserError
-from orchestrator.storage_uri import StorageFailure, failure, open_place, parse_place
+from orchestrator.storage.atomic import replacing
+from orchestrator.storage.uri import StorageFailure, failure, open_place, parse_place
 
 if TYPE_CHECKING:
     import pyarrow as pa

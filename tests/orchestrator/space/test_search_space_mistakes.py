@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.plan import make_plan
-from orchestrator.problems import InvalidFile
+from orchestrator.space.problems import InvalidFile
 
 Write = Callable[..., Path]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.problems import Problems
-from orchestrator.yaml_file import Place
+from orchestrator.space.problems import Problems
+from orchestrator.space.yaml_file import Place
 
 _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
 _MOST_VALUES = 1_000_000

@@ -14,8 +14,8 @@ from methods.core.method import Method
 from methods.core.registry import method_class, method_names
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import did_you_mean
-from orchestrator.space_config import MAPPINGS, Header
-from orchestrator.suggestions import alike, nearest
+from orchestrator.space.config import MAPPINGS, Header
+from orchestrator.space.suggestions import alike, nearest
 
 #: Keys at the top that are neither axes nor mappings nor of the header.
 _OTHERS = ("method", "seed", "budgets")

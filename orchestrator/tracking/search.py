@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.mlflow_client import artifact_location, search
+from orchestrator.tracking.client import artifact_location, search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from orchestrator.curves import read_curves
 from orchestrator.errors import UserError
-from orchestrator.lock import only_run_on
-from orchestrator.mlflow_client import reason, shown_uri, tracking_uri
-from orchestrator.mlflow_runs import SweepRuns
 from orchestrator.results import ResultsStore
+from orchestrator.storage.lock import only_run_on
+from orchestrator.tracking.client import reason, shown_uri, tracking_uri
+from orchestrator.tracking.runs import SweepRuns
 
 #: What is held in memory.
 _RECORDS_AT_ONCE = 64

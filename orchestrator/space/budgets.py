@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import UserError, did_you_mean, shown
-from orchestrator.problems import Problems
-from orchestrator.yaml_file import BUDGETS, Place, YamlFile, enclosing
+from orchestrator.space.problems import Problems
+from orchestrator.space.yaml_file import BUDGETS, Place, YamlFile, enclosing
 
 #: The key of a search space that holds its budgets.
 KEY = str(BUDGETS[0])

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.budgets import check_budget
 from orchestrator.errors import UserError
 from orchestrator.plan import make_plan
-from orchestrator.problems import InvalidFile
-from orchestrator.yaml_file import YamlFile
+from orchestrator.space.budgets import check_budget
+from orchestrator.space.problems import InvalidFile
+from orchestrator.space.yaml_file import YamlFile
 
 Write = Callable[..., Path]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from orchestrator.curves import read_curves
-from orchestrator.mlflow_client import is_refusal, reason, shown_uri
-from orchestrator.mlflow_runs import SweepRuns
-from orchestrator.run_page import RunHead
-from orchestrator.tracking_queue import Item, TrackingQueue
+from orchestrator.tracking.client import is_refusal, reason, shown_uri
+from orchestrator.tracking.report_queue import Item, TrackingQueue
+from orchestrator.tracking.run_page import RunHead
+from orchestrator.tracking.runs import SweepRuns
 from orchestrator.trial import TrialConfig
 from orchestrator.trial_run import Report
 

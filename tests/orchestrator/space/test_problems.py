@@ -7,8 +7,8 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from methods.core.config import Config
 from orchestrator.errors import did_you_mean, shown, unknown
-from orchestrator.problems import InvalidFile, Problems, dotted
-from orchestrator.yaml_file import Place, YamlFile
+from orchestrator.space.problems import InvalidFile, Problems, dotted
+from orchestrator.space.yaml_file import Place, YamlFile
 
 TEXT = """\
 size: 1

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.credentials import looks_like_credentials, without_credentials
 from orchestrator.errors import UserError
-from orchestrator.validation_words import explain, misspelt_name, of_words, resolve
-from orchestrator.yaml_file import BUDGETS, Place, YamlFile, dotted
+from orchestrator.space.validation_words import explain, misspelt_name, of_words, resolve
+from orchestrator.space.yaml_file import BUDGETS, Place, YamlFile, dotted
 
 _CREDENTIAL = (
     "looks like a password, a key or a token; search spaces are shown in reports and in MLflow: "

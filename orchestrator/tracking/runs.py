@@ -10,8 +10,20 @@ from types import MappingProxyType
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.curves import Curves
 from orchestrator.identity import digest
-from orchestrator.mlflow_client import StepMetrics, connect, write_batches, write_files
-from orchestrator.mlflow_search import (
+from orchestrator.results import Record, ResultsStore
+from orchestrator.tracking.client import StepMetrics, connect, write_batches, write_files
+from orchestrator.tracking.run_page import (
+    RunHead,
+    curve_metrics,
+    ended_at,
+    final_metrics,
+    recorded_rows,
+    row_metrics,
+    run_files,
+    run_tags,
+    started_at,
+)
+from orchestrator.tracking.search import (
     CAUSE_TAG,
     OUTCOME_TAG,
     PARENT_TAG,
@@ -22,18 +34,6 @@ from orchestrator.mlflow_search import (
     find_experiment,
     find_parent,
     origin,
-)
-from orchestrator.results import Record, ResultsStore
-from orchestrator.run_page import (
-    RunHead,
-    curve_metrics,
-    ended_at,
-    final_metrics,
-    recorded_rows,
-    row_metrics,
-    run_files,
-    run_tags,
-    started_at,
 )
 from orchestrator.trial_run import Report
 

@@ -11,9 +11,9 @@ from _mutations import Broken, Good, broken_spaces, good_spaces, random_edits
 from orchestrator.errors import UserError
 from orchestrator.plan import make_plan
 from orchestrator.search_space import parse_space
-from orchestrator.yaml_file import YamlFile
+from orchestrator.space.yaml_file import YamlFile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 #: Without the machine's own lack of data: the one source that is always there.
 GOODS = [

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from methods.core.method import Method
-from orchestrator.axes import Axis
 from orchestrator.data.stream_config import StreamConfig
-from orchestrator.problems import Problems
 from orchestrator.search_space import MethodEntry, SearchSpace
-from orchestrator.yaml_file import Place, enclosing
+from orchestrator.space.axes import Axis
+from orchestrator.space.problems import Problems
+from orchestrator.space.yaml_file import Place, enclosing
 
 #: Values of an axis that a message lists.
 _MOST_SHOWN = 8

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from methods.networks import PRESETS
 from orchestrator.errors import did_you_mean, shown
-from orchestrator.levels import models_in, unknown_key
-from orchestrator.suggestions import nearest
-from orchestrator.yaml_file import Place
+from orchestrator.space.levels import models_in, unknown_key
+from orchestrator.space.suggestions import nearest
+from orchestrator.space.yaml_file import Place
 
 #: Pydantic's types in the words of a YAML file.
 _WANTED = {

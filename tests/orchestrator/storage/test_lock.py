@@ -18,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator import lock
+from orchestrator.storage import lock
 from orchestrator.errors import UserError
-from orchestrator.lock import only_run_on
 from orchestrator.storage import Storage
+from orchestrator.storage.lock import only_run_on
 
 HOLDER = ".running.json"
 RUN = """
 import sys, time
-from orchestrator.lock import only_run_on
+from orchestrator.storage.lock import only_run_on
 from orchestrator.storage import Storage
 
 with only_run_on(Storage(sys.argv[1]), "engram run quickstart", beat=0.2, expiry=2):

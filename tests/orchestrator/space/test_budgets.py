@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from orchestrator import api, cli
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan, count_trials, make_plan
-from orchestrator.problems import InvalidFile
 from orchestrator.results import ResultsStore
 from orchestrator.search_space import read_space, sweep_name
-from orchestrator.yaml_file import YamlFile
+from orchestrator.space.problems import InvalidFile
+from orchestrator.space.yaml_file import YamlFile
 
 Write = Callable[..., Path]
 
@@ -337,7 +337,7 @@ def test_lists_show_budgets_and_published_figures(
     assert counts[tiny] == "2"
     assert len(counts) == 3
 
-    monkeypatch.setattr("orchestrator.space_view.packaged_spaces", lambda: {str(path): path})
+    monkeypatch.setattr("orchestrator.space.view.packaged_spaces", lambda: {str(path): path})
     status, out, _ = answer("list", "search-spaces")
     assert status == 0
     assert re.search(r"(?m)^ +--budget small +6 +Some of it\. *$", out)

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
-from orchestrator.storage_uri import StorageFailure, failure, open_place, parse_place
+from orchestrator.storage.uri import StorageFailure, failure, open_place, parse_place
 
 SECRET = "wJalrXUtnFEMI%2FK7MDENG"
 

@@ -1,0 +1,1 @@
+"""MLflow: a sweep mirrored while it runs, and made whole afterwards."""
