@@ -109,7 +109,7 @@ class Sweep:
 
 
 def make(root: Path, name: str) -> Sweep:
-    """Make a folder with the search space; a task of a trial takes about a third of a second."""
+    """Make a folder with the search space; a task of a trial takes a few tenths of a second."""
     folder = root / name
     folder.mkdir()
     write_space(
@@ -118,7 +118,7 @@ def make(root: Path, name: str) -> Sweep:
         dataset="split-digits",
         tasks=5,
         network={"name": "mlp", "widths": [64, 32]},
-        budget={"iterations": 300, "batch_size": 32},
+        budget={"iterations": 150, "batch_size": 32},
         buffer_size=100,
         method=["naive", "replay", {"glr": {"freeze_depth": 1}}, {"ewc": {"strength": 100}}],
         seed="0..2",
@@ -158,8 +158,8 @@ def torment(root: Path, number: int, kills: int, seed: int, seconds: float) -> S
     sweep = make(root, f"sweep-{number}")
     while len(sweep.kills) < kills:
         driver = sweep.begin()
-        # What is left of a sweep whose start is as long as all of its trials together.
-        delay = rng.uniform(0, seconds * (1 - 0.5 * sweep.done / TRIALS))
+        # Mostly in the midst of what is left to do; one that is done ends after a tenth of it.
+        delay = rng.uniform(0, seconds * (0.1 + 0.6 * (1 - sweep.done / TRIALS)))
         try:
             driver.wait(delay)
             continue  # it was done before
