@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -59,16 +58,6 @@ network: {{widths: [8], name: mlp}}
 tasks: 2
 dataset: split-digits
 name: mixed
-"""
-
-SLOW = """\
-name: slow
-dataset: split-digits
-tasks: 2
-network: {name: mlp, widths: [8]}
-budget: {iterations: 2, batch_size: 8}
-method: [naive, test-slow]
-seed: 0..3
 """
 
 TRIALS = 2 * (CORES + 1 + 5)
@@ -523,41 +512,3 @@ def test_a_second_run_is_kept_off_the_folder(
     assert done.returncode == 2
     assert done.stderr.startswith("engram: results: another engram run works on this folder")
     assert done.stderr.count("\n") == 1
-
-
-def test_an_interrupted_sweep_keeps_what_has_finished_and_goes_on(
-    engram: Any, plugin: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "space.yaml").write_text(SLOW)
-    env = plugin | {"ENGRAM_TEST_NOTES": str(tmp_path / "notes.txt")}
-    command = engram.command("run", "space.yaml", "--no-mlflow")
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=engram.environment(env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    store = ResultsStore(tmp_path / "results")
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "notes.txt").exists() or not store.ids():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    start = time.monotonic()
-    out, err = process.communicate(timeout=60)
-    assert time.monotonic() - start < 30
-    assert process.returncode == 130
-    assert err == "engram: interrupted; what has finished is kept, and the same command goes on\n"
-    assert "Traceback" not in out + err
-    kept = Ran(tmp_path, env, subprocess.CompletedProcess(command, 1)).files()
-    assert 0 < len(kept) < 8
-
-    done = engram("run", "space.yaml", "--no-mlflow", cwd=tmp_path, env=env)
-    assert done.returncode == 0, done.stderr
-    assert f"slow: 8 of 8 trials done, {8 - len(kept)} of them now" in done.stdout
-    after = Ran(tmp_path, env, done).files()
-    assert {name: after[name] for name in kept} == kept
-    assert set(store.outcomes().values()) == {"finished"}

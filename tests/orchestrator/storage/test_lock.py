@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.storage import lock
 from orchestrator.errors import UserError
-from orchestrator.storage import Storage
+from orchestrator.storage import Storage, lock
 from orchestrator.storage.lock import only_run_on
 
 HOLDER = ".running.json"
