@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import UserError
+
 #: Longest name of the folder for temporary files with which Ray's sockets stay below 104
 #: characters, where some systems end.
 _LONGEST = 16
@@ -38,6 +40,11 @@ def start_local_ray(folder: Path, **options: Any) -> None:
         From :func:`scratch_folder`: it will hold Ray's sockets.
     **options
         For ``ray.init``.
+
+    Raises
+    ------
+    UserError
+        If it does not start, as where a part of it was killed meanwhile.
     """
     import ray
     from ray._private import ray_constants
@@ -51,6 +58,12 @@ def start_local_ray(folder: Path, **options: Any) -> None:
         ray.init(
             address="local", include_dashboard=False, _temp_dir=os.fspath(folder / "ray"), **options
         )
+    except Exception as error:  # Ray raises plain ones
+        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
+        raise UserError(
+            f"Ray did not start on this machine ({reason}); nothing is lost, and the same command "
+            "tries again"
+        ) from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clusters
     _keep_token_to_ourselves()
