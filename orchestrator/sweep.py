@@ -108,15 +108,14 @@ def run_plan(
         store.write_about(plan.space.name, dict(about))
         write_code(store.storage, plan)
         ids = [trial.id for trial in plan.trials]
-        before = store.outcomes(ids)
         again = {"error"} if retry else set()
-        pending = [t for t in plan.trials if t.id not in before or before[t.id] in again]
-        _tidy(store, set(before).difference(trial.id for trial in pending), plan.space.keep)
+        done = {trial: how for trial, how in store.outcomes(ids).items() if how not in again}
+        pending = [trial for trial in plan.trials if trial.id not in done]
+        _tidy(store, set(done), plan.space.keep)
         ended: dict[str, str] = {}
         progress = Progress(pending, console)
         if tracker is not None:
-            done = set(before).difference(trial.id for trial in pending)
-            tracker.start({trial: before[trial] for trial in done}, progress.note)
+            tracker.start(done, progress.note)
         if pending:
             ended = _run_on_tune(plan, pending, store, data_dir, progress, tracker)
         after = store.outcomes(ids)
