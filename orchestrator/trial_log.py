@@ -86,7 +86,7 @@ class TrialLog:
             watching = self.seconds.get("watch", 0.0) - watched
             self.seconds[name] += time.perf_counter() - start - watching
 
-    def image(self, name: str, x: Tensor) -> None:
+    def image(self, name: str, x: Tensor, columns: int = 10) -> None:
         """Ignore images; none of the methods shows any yet."""
 
     def tick(self, done: int, total: int) -> None:

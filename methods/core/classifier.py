@@ -302,6 +302,17 @@ class Classifier(Method):
         self.network.train(training)
         return logits.masked_fill(~self.eligible(task_id), -torch.inf)
 
+    @torch.no_grad()
+    def encode(self, x: Tensor, depth: int) -> Tensor:
+        """Carry images to a depth of the network, in eval mode."""
+        if not depth:
+            return x
+        training = self.network.training
+        self.network.eval()
+        z = self.network.backbone.run(x, 0, depth)
+        self.network.train(training)
+        return z
+
     # State ---------------------------------------------------------------------------------------
 
     def owners(self) -> dict[str, object]:

@@ -23,8 +23,12 @@ class Log(Protocol):
         """Time a part of the work: ``with log.phase("generator"): ...``."""
         ...
 
-    def image(self, name: str, x: Tensor) -> None:
-        """Report images, uint8 ``[N, C, H, W]``."""
+    def image(self, name: str, x: Tensor, columns: int = 10) -> None:
+        """Report images of the task at hand, uint8 ``[N, C, H, W]``, to be shown in rows.
+
+        A name says what they are and when they were made, such as ``generator, step 250``; one that
+        is used again within the task replaces the earlier images.
+        """
         ...
 
     def tick(self, done: int, total: int) -> None:
@@ -45,7 +49,7 @@ class SilentLog:
         """Time nothing."""
         return nullcontext()
 
-    def image(self, name: str, x: Tensor) -> None:
+    def image(self, name: str, x: Tensor, columns: int = 10) -> None:
         """Ignore images."""
 
     def tick(self, done: int, total: int) -> None:

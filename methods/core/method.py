@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import torch
 from pydantic import field_validator
@@ -14,6 +14,13 @@ from methods.core.config import Config as BaseConfig
 from methods.core.log import SILENT, Log
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task
+
+
+class Replayed(NamedTuple):
+    """Generated items: ``batch.x`` lies at ``depth``, and ``batch.y`` is int64 ``[n]``."""
+
+    batch: Batch
+    depth: int
 
 
 class Method(ABC):
@@ -136,6 +143,26 @@ class Method(ABC):
     ) -> Batch | None:
         """Draw ``n`` remembered or generated images, or None if the method keeps none."""
         return None
+
+    def replayed(self, n: int) -> Replayed | None:
+        """Draw what a generator would give to be rehearsed in the next task, labelled as it would be.
+
+        None where nothing is generated: where no task has been learnt, nothing is remembered, or
+        what is remembered are examples.
+        """
+        return None
+
+    def encode(self, x: Tensor, depth: int) -> Tensor:
+        """Carry images, uint8 ``[B, C, H, W]``, to the depth of :meth:`replayed`.
+
+        Raises
+        ------
+        ValueError
+            If the method knows no such depth.
+        """
+        if depth:
+            raise ValueError(f"this method has no depth {depth}")
+        return x
 
     def owners(self) -> dict[str, object]:
         """Name everything that survives a task and holds data: network, optimizer, memory."""
