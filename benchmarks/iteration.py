@@ -29,7 +29,7 @@ from methods.core.rng import Rng
 from methods.core.task import Batch, Task
 from methods.core.training import Budget
 from methods.naive import Naive
-from methods.rehearsal import LatentReplay
+from methods.replay import LatentReplay
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.data.streams import TaskStream, open_stream
 from orchestrator.trainable import keep_freed_memory

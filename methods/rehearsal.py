@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import (
     Field,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationInfo,
     field_validator,
@@ -17,21 +18,27 @@ from torch import Tensor
 
 from methods.core.classifier import Classifier
 from methods.core.log import Log
-from methods.core.method import Method
-from methods.core.registry import register
+from methods.core.method import Method, Replayed
+from methods.core.registry import method_class, register
 from methods.core.rng import Rng
+from methods.core.snapshot import frozen_copy
 from methods.core.task import Batch, StreamInfo, Task
-from methods.core.training import masked_cross_entropy
-from methods.memories import BufferConfig, GmmConfig, MemoryConfig
+from methods.core.teacher import Teacher
+from methods.core.training import ReplayLoss, masked_cross_entropy, weight_of_new
+from methods.memories import BufferConfig, Memory, MemoryConfig, NeuralConfig, Setting
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+#: Who labels what is replayed.
+Labels = Literal["memory", "hard", "soft"]
 
 #: Stored items where no budget is given.
 _USUAL_SIZE = 500
+_TEMPERATURE = 2.0
 #: Policies of a buffer that can be given a budget of each class.
 _POLICIES_OF_CLASSES = ("class-balanced", "herding")
 #: Items that go through the network at once where their last activations are asked for.
 _CHUNK = 1024
+#: How often, and how many at a time, items are drawn in search of a class.
+_ATTEMPTS, _LEAST_DRAWN = 100, 256
 
 
 @register("rehearsal")
@@ -39,11 +46,13 @@ class Rehearsal(Classifier):
     """Rehearse what a memory at a depth of the network gives back, with every new batch.
 
     The published systems are points of memory × depth: ``replay`` (a buffer of images),
-    ``latent-replay`` (a buffer of activations behind frozen blocks), ``glr`` (a generator of such
-    activations). A configuration has the name of the point that it is, however it was written.
+    ``latent-replay`` (a buffer of activations behind frozen blocks), ``dgr`` (a trained generator
+    of images), ``glr`` (a generator of activations). A configuration has the name of the point that
+    it is, however it was written.
 
     Each step takes ``batch_size`` examples of the new task and ``replay_batch`` of the memory,
-    which absorbs a task once it is learnt, with the network frozen and in eval mode.
+    which absorbs a task once it is learnt, with the network frozen and in eval mode. Replayed items
+    have the labels that the memory gives, or those of the network as it was before the task.
     """
 
     axes: ClassVar[frozenset[str]] = Classifier.axes | {
@@ -54,13 +63,15 @@ class Rehearsal(Classifier):
         "per_class",
         "replay_batch",
         "replay_loss",
+        "replay_labels",
     }
 
     class Config(Classifier.Config):
         """The memory, its depth and its budget, and the weight of replay."""
 
         memory: MemoryConfig = Field(default_factory=BufferConfig)
-        """What is kept: ``buffer``, or a generator: ``gaussian``, ``gmm``, ``kmeans``."""
+        """What is kept: ``buffer``; a generator that is fitted: ``gaussian``, ``gmm``, ``kmeans``;
+        or one that is trained: ``vae``, ``cvae``, ``wgan-gp``, ``flow``."""
         depth: NonNegativeInt | None = Field(default=None, validate_default=True)
         """Where the past is replayed: 0 images, d the activations after block d, at most
         ``freeze_depth``, which it is by default."""
@@ -69,9 +80,15 @@ class Rehearsal(Classifier):
         ``per_class`` is not given."""
         per_class: PositiveInt | None = None
         """Stored items of each class, instead of ``buffer_size``."""
-        replay_batch: PositiveInt | None = None
-        """Replayed items in each step; as many as new ones by default."""
-        replay_loss: Literal["mean", "1/t"] | Share = "1/t"
+        replay_batch: NonNegativeInt | None = None
+        """Replayed items in each step; as many as new ones by default. 0: the memory is filled, and
+        nothing of it is replayed."""
+        replay_labels: Labels | None = Field(default=None, validate_default=True)
+        """Who labels what is replayed: ``memory``, which is usual where it can; ``hard``, the class
+        that the network as it was before the task gives; ``soft``, all its probabilities."""
+        temperature: PositiveFloat = Field(default=_TEMPERATURE, validate_default=True)
+        """Softens the probabilities of ``soft`` labels, of teacher and student alike."""
+        replay_loss: ReplayLoss = "1/t"
         """Weight of the new task's loss: ``1/t`` in task t, a constant, or ``mean`` for the plain
         mean over new and replayed items. The rest is the weight of the replayed loss."""
 
@@ -96,6 +113,25 @@ class Rehearsal(Classifier):
                 return values
             unset = values.get("buffer_size") is None and values.get("per_class") is None
             return values | {"buffer_size": _USUAL_SIZE} if unset else values
+
+        @field_validator("replay_labels")
+        @classmethod
+        def _who_can_tell(cls, labels: Labels | None, info: ValidationInfo) -> Labels | None:
+            memory = info.data.get("memory")
+            if memory is None:
+                return labels
+            if labels == "memory" and not memory.labelled:
+                raise ValueError(
+                    f"the memory {memory.name} does not know the classes of its draws: give hard "
+                    "or soft, or make it conditional"
+                )
+            return labels or ("memory" if memory.labelled else "hard")
+
+        @field_validator("temperature")
+        @classmethod
+        def _of_soft_labels(cls, temperature: float, info: ValidationInfo) -> float:
+            # Configurations that differ in nothing but an option without meaning are the same.
+            return temperature if info.data.get("replay_labels") == "soft" else _TEMPERATURE
 
         @field_validator("buffer_size")
         @classmethod
@@ -123,8 +159,10 @@ class Rehearsal(Classifier):
 
         @property
         def implied(self) -> frozenset[str]:
-            """The depth, where it is the usual one."""
-            return frozenset({"depth"} if self.depth == self.freeze_depth else ())
+            """The depth and who labels, where they are the usual ones."""
+            usual = "memory" if self.memory.labelled else "hard"
+            labels = {"replay_labels"} if self.replay_labels == usual else set()
+            return frozenset(labels | ({"depth"} if self.depth == self.freeze_depth else set()))
 
     config: Config
 
@@ -134,50 +172,69 @@ class Rehearsal(Classifier):
         super().__init__(config, stream, rng, device)
         assert config.depth is not None  # the validator saw to it
         self.depth = config.depth
-        self.memory = config.memory.build(
-            config.buffer_size,
-            config.per_class,
-            self.device,
-            as_released=config.variant == "as-released",
+        self.memory: Memory = config.memory.build(
+            Setting(
+                config.buffer_size,
+                config.per_class,
+                self.device,
+                stream.classes,
+                config.budget,
+                as_released=config.variant == "as-released",
+            )
         )
+        #: The network as it was before the task at hand, where it labels what is replayed.
+        self.teacher: Teacher | None = None
 
     @classmethod
     def named_point(cls, config: Any) -> type[Method]:
         """Return the published system whose memory and depth these are."""
         if isinstance(config.memory, BufferConfig):
-            return LatentReplay if config.depth else Replay
-        return GenerativeLatentReplay if config.depth else Rehearsal
+            return method_class("latent-replay" if config.depth else "replay")
+        if config.depth:
+            return method_class("glr")
+        return method_class("dgr" if isinstance(config.memory, NeuralConfig) else "rehearsal")
 
     # Training ------------------------------------------------------------------------------------
 
     def before_task(self, task: Task) -> None:
-        """Start this task's stream of replay draws."""
+        """Start this task's stream of replay draws; note the network as it is, if it labels."""
         rng = self.rng.at(task.index).of("memory")
         self.draws = rng.generator("draws")
-        if len(self.memory):
-            self.memory.refresh("task", rng)
+        if not self._replays:
+            return
+        self.memory.refresh("task", rng)
+        if self.config.replay_labels != "memory":
+            self.teacher = Teacher(frozen_copy(self.network), self.stream, task.index)
 
     def before_epoch(self, task: Task, epoch: int) -> None:
         """Let a generator draw afresh."""
-        if len(self.memory):
+        if self._replays:
             self.memory.refresh("epoch", self.rng.at(task.index).of(f"memory, epoch {epoch}"))
+
+    @property
+    def _replays(self) -> bool:
+        return len(self.memory) > 0 and self.config.replay_batch != 0
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run new and replayed items through the network in one pass."""
-        if not len(self.memory):
+        if not self._replays:
             return super().losses(batch)
         new = len(batch.x)
         old = self.memory.sample(self.config.replay_batch or new, self.draws)
-        logits = self.network(torch.cat([batch.x, self._entering(old.x)]), self.entry)
-        weight = self._weight_of_new(new, len(old.x))
+        old = old._replace(x=self._entering(old.x))
+        logits = self.network(torch.cat([batch.x, old.x]), self.entry)
+        weight = weight_of_new(self.config.replay_loss, new, len(old.x), self.tasks_seen)
         terms = {name: weight * term for name, term in self.loss_terms(batch, logits[:new]).items()}
         terms["replay"] = (1 - weight) * self.replay_loss(old, logits[new:])
         return terms
 
     def replay_loss(self, old: Batch, logits: Tensor) -> Tensor:
-        """Loss on replayed items: cross-entropy with the label they had."""
-        assert old.y is not None
-        return masked_cross_entropy(logits, old.y, self.eligible(old.task))
+        """Loss on replayed items at depth :attr:`entry`: cross-entropy with their labels."""
+        if self.teacher is None:
+            assert old.y is not None
+            return masked_cross_entropy(logits, old.y, self.eligible(old.task))
+        soft = self.config.temperature if self.config.replay_labels == "soft" else None
+        return self.teacher.loss(old, logits, self.entry, self.eligible(old.task), soft)
 
     @torch.no_grad()
     def _entering(self, x: Tensor) -> Tensor:
@@ -186,15 +243,6 @@ class Rehearsal(Classifier):
             x if self.depth == self.entry else self.network.backbone.run(x, self.depth, self.entry)
         )
 
-    def _weight_of_new(self, new: int, old: int) -> float:
-        match self.config.replay_loss:
-            case "mean":
-                return new / (new + old)
-            case "1/t":
-                return 1 / self.tasks_seen
-            case share:
-                return float(share)
-
     # Memory --------------------------------------------------------------------------------------
 
     def after_task(self, task: Task, log: Log) -> None:
@@ -202,6 +250,7 @@ class Rehearsal(Classifier):
         items = self.activations(task.train, self.depth)
         features = self._features(task) if self.memory.wants_features else None
         rng = self.rng.at(task.index).of("memory")
+        self.teacher = None  # what outlives a task is counted as memory
         with log.phase("memory"):
             self.memory.absorb(items, task.index, rng, log, features=features)
 
@@ -220,11 +269,55 @@ class Rehearsal(Classifier):
     def sample(
         self, n: int, *, classes: tuple[int, ...] | None = None, task: int | None = None
     ) -> Batch | None:
-        """Draw remembered images; None where activations are remembered instead."""
+        """Draw remembered images; None where activations are remembered instead.
+
+        What comes without labels gets those of the network as it is now.
+        """
         if self.depth:
             return None
         draws = self.rng.at(self.tasks_learned).of("memory").generator("sample")
-        return self.memory.sample(n, draws, classes=classes, task=task)
+        if self.memory.labelled:
+            return self.memory.sample(n, draws, classes=classes, task=task)
+        wanted = set(range(self.stream.classes) if classes is None else classes)
+        if task is not None:
+            wanted &= set(self.stream.classes_of[task])
+        return self._of_classes(n, tuple(sorted(wanted)), draws)
+
+    def _of_classes(self, n: int, classes: tuple[int, ...], draws: torch.Generator) -> Batch:
+        """Draw until there are ``n`` items that the network takes for one of some classes."""
+        parts: list[Batch] = []
+        found = 0
+        for _ in range(_ATTEMPTS):
+            batch = self._labelled(self.memory.sample(max(n, _LEAST_DRAWN), draws))
+            assert batch.y is not None
+            rows = torch.isin(batch.y, batch.y.new_tensor(classes)).nonzero().squeeze(1)
+            rows = rows[: n - found]
+            parts.append(Batch(batch.x[rows], batch.y[rows]))
+            found += len(rows)
+            if found == n:
+                x, y = (torch.cat([part[i] for part in parts]) for i in range(2))  # type: ignore[misc]
+                return Batch(x, y)
+        raise LookupError(f"hardly any draw is taken for one of the classes {list(classes)}")
+
+    def replayed(self, n: int) -> Replayed | None:
+        """Draw from the generator, labelled as in the next task; None where there is none."""
+        if isinstance(self.config.memory, BufferConfig) or not len(self.memory):
+            return None
+        draws = self.rng.at(self.tasks_learned).of("memory").generator("replayed")
+        batch = self.memory.sample(n, draws)
+        if self.config.replay_labels != "memory" or not self.memory.labelled:
+            batch = self._labelled(batch)
+        return Replayed(batch, self.depth)
+
+    @torch.no_grad()
+    def _labelled(self, batch: Batch) -> Batch:
+        """Give items the classes that the network as it is now takes them for."""
+        training = self.network.training
+        self.network.eval()
+        logits = self.network(batch.x, self.depth)
+        self.network.train(training)
+        known = self.network.classes_of[: self.tasks_learned].any(0)
+        return batch._replace(y=logits.masked_fill(~known, -torch.inf).argmax(1))
 
     def owners(self) -> dict[str, object]:
         """Add the memory."""
@@ -238,67 +331,3 @@ class Rehearsal(Classifier):
         """Restore the memory too."""
         super().load_state_dict(state)
         self.memory.load_state_dict(state["memory"])
-
-
-@register("replay", paper="Ratcliff 1990; Chaudhry et al. 2019, arXiv:1902.10486")
-class Replay(Rehearsal):
-    """Rehearse stored images (experience replay): a buffer at depth 0."""
-
-    class Config(Rehearsal.Config):
-        """Depth 0."""
-
-        depth: NonNegativeInt | None = Field(default=0, validate_default=True)
-        """0: images."""
-
-    config: Config
-
-
-@register("latent-replay", paper="Pellegrini et al. 2020, arXiv:1912.01100")
-class LatentReplay(Rehearsal):
-    """Rehearse stored activations: a buffer behind the frozen blocks.
-
-    The activations are taken once the network is frozen, in eval mode and of clean images. The
-    published code takes them during the first epoch of a task, from a network that is still
-    learning, with dropout.
-    """
-
-
-@register("glr", paper="Generative latent replay: a generator of activations, Algorithm 1")
-class GenerativeLatentReplay(Rehearsal):
-    """Rehearse activations drawn from generators, one for each class of each task.
-
-    ``variant: as-released`` has the published code's generator and labels: one Gaussian mixture a
-    task with as many components as classes, fitted without the labels; the index of a component
-    taken for the label; drawn from once. Its components drift off the classes, which labels replay
-    wrongly. The activations are clean ones all the same, where that code stores them with a dropout
-    mask and from a network still learning, and ``replay_batch`` does not follow from the budget.
-    """
-
-    class Config(Rehearsal.Config):
-        """A mixture of Gaussians, or another generator."""
-
-        has_released_variant: ClassVar[bool] = True
-
-        memory: MemoryConfig = Field(default_factory=GmmConfig)
-        """The generator: ``gaussian``, ``gmm`` or ``kmeans``."""
-
-        @field_validator("depth")
-        @classmethod
-        def _released_behind_blocks(cls, depth: int | None, info: ValidationInfo) -> int | None:
-            if info.data.get("variant") == "as-released" and depth == 0:
-                raise ValueError(
-                    "variant as-released replays activations: give a freeze_depth of at least 1"
-                )
-            return depth
-
-        @field_validator("memory")
-        @classmethod
-        def _released_as_mixture(cls, memory: Any, info: ValidationInfo) -> Any:
-            if info.data.get("variant") == "as-released" and memory != GmmConfig():
-                raise ValueError(
-                    "variant as-released is one mixture of Gaussians with a component for each "
-                    "class: leave memory out"
-                )
-            return memory
-
-    config: Config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -43,6 +44,25 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def by_preset(presets: Mapping[str, dict[str, Any]]) -> Callable[[Any], Any]:
+    """Let names stand for options of other parts, as if these were written out.
+
+    Parameters
+    ----------
+    presets : mapping
+        Options, ``name`` among them, by the name that stands for them.
+    """
+
+    def expand(value: Any) -> Any:
+        value = by_name(value)
+        name = value.get("name") if isinstance(value, dict) else None
+        if not isinstance(name, str) or name not in presets:
+            return value
+        return presets[name] | {key: given for key, given in value.items() if key != "name"}
+
+    return expand
 
 
 def by_name(value: Any) -> Any:

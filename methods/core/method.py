@@ -145,7 +145,7 @@ class Method(ABC):
         return None
 
     def replayed(self, n: int) -> Replayed | None:
-        """Draw what a generator would give to be rehearsed in the next task, labelled as it would be.
+        """Draw what a generator would give to be rehearsed next, labelled as it would be.
 
         None where nothing is generated: where no task has been learnt, nothing is remembered, or
         what is remembered are examples.

@@ -101,6 +101,11 @@ class _Optimizer(Config):
     """Carry the moments on from task to task, or start each task afresh. Freezing always resets."""
 
 
+#: Weight of the loss on new items against that on replayed ones: ``1/t`` in task t, a constant, or
+#: ``mean`` for the plain mean over both.
+ReplayLoss = Literal["mean", "1/t"] | Annotated[float, Field(gt=0, lt=1)]
+
+
 _Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -136,6 +141,17 @@ class Sgd(_Optimizer):
 OptimizerConfig = Annotated[Adam | Sgd, Field(discriminator="name"), BeforeValidator(by_name)]
 
 
+def weight_of_new(loss: ReplayLoss, new: int, old: int, task: int) -> float:
+    """Return the weight of the loss on ``new`` items beside ``old`` ones, in a task from 1 on."""
+    match loss:
+        case "mean":
+            return new / (new + old)
+        case "1/t":
+            return 1 / task
+        case share:
+            return float(share)
+
+
 def masked_cross_entropy(logits: Tensor, y: Tensor, eligible: Tensor) -> Tensor:
     """Mean cross-entropy of a softmax over the eligible classes only.
 
@@ -149,3 +165,29 @@ def masked_cross_entropy(logits: Tensor, y: Tensor, eligible: Tensor) -> Tensor:
         bool ``[classes]``, or ``[B, classes]`` where rows differ.
     """
     return functional.cross_entropy(logits.masked_fill(~eligible, -torch.inf), y)
+
+
+def distillation(
+    logits: Tensor, teacher: Tensor, eligible: Tensor, known: Tensor, temperature: float
+) -> Tensor:
+    """Mean cross-entropy with a teacher's softened probabilities, times the temperature squared.
+
+    Hinton et al. 2015 (arXiv:1503.02531), section 2. Its gradient is that of the divergence of the
+    student's probabilities from the teacher's. A class that the teacher does not know has
+    probability 0.
+
+    Parameters
+    ----------
+    logits, teacher : Tensor
+        float ``[B, classes]``, the student's and the teacher's.
+    eligible, known : Tensor
+        bool ``[classes]`` or ``[B, classes]``: the classes that student and teacher choose from;
+        those known are eligible.
+    temperature : float
+        Above 0.
+    """
+    target = (teacher / temperature).masked_fill(~known, -torch.inf).softmax(-1)
+    said = (logits / temperature).masked_fill(~eligible, -torch.inf).log_softmax(-1)
+    # Where nothing is expected, -inf must not become NaN.
+    said = said.masked_fill(~known, 0.0)
+    return -(target * said).sum(-1).mean() * temperature**2

@@ -12,7 +12,7 @@ from methods.core.log import SILENT, Log
 from methods.core.rng import Rng
 from methods.core.task import Batch, Examples
 from methods.memories.herding import herding_order
-from methods.memories.memory import Memory
+from methods.memories.memory import Memory, Setting
 from methods.memories.reading import read, read_labels
 from methods.memories.shares import even_shares
 
@@ -38,6 +38,9 @@ class Buffer(Memory):
     With ``random`` min(⌊size / t⌋, N) random ones of the N examples of the t-th task overwrite as
     many random ones, once the buffer is full: the way of latent replay (Pellegrini et al. 2020,
     Algorithm 1). Tasks of equal size then have equal shares on average.
+
+    The logits that a network gave for an example are kept beside it where they come with it: with
+    all examples of a buffer, or with none.
 
     Parameters
     ----------
@@ -71,6 +74,8 @@ class Buffer(Memory):
         self.y = torch.empty(0, dtype=torch.int16, device=self.device)
         self.task = torch.empty(0, dtype=torch.int16, device=self.device)
         self.priority = torch.empty(0, dtype=torch.float32, device=self.device)
+        #: float ``[N, classes]``, or None where examples come without.
+        self.logits: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.priority)
@@ -105,25 +110,32 @@ class Buffer(Memory):
                 for start in range(0, len(new), _CHUNK):
                     stop = min(start + _CHUNK, len(new))
                     rows = torch.arange(start, stop, device=self.device)
-                    self.add(new.gather(rows), task, generator)
+                    self._select(new.gather(rows), task, generator)
 
     def add(self, batch: Batch, task: int, generator: torch.Generator) -> None:
         """Take in a batch, as when learning online; the budget holds after every call.
 
+        Once it is full, a ``reservoir`` changes in place, at the price of the few rows that come
+        in. Which examples stay is the same as in :meth:`absorb`, their order is not.
+
         Raises
         ------
         ValueError
-            If the policy selects from whole tasks: ``random`` and ``herding``.
+            If the policy selects from whole tasks: ``random`` and ``herding``; or if some examples
+            come with logits and others without.
         """
         if self.policy in ("random", "herding"):
             raise ValueError(
                 f"the policy {self.policy} selects from a whole task: use absorb, or another policy"
             )
-        assert batch.y is not None
-        n = len(batch.x)
-        priority = torch.rand(n, generator=generator).to(self.device)
-        y = batch.y.to(torch.int16)
-        tasks = torch.full((n,), task, dtype=torch.int16, device=self.device)
+        if self.policy == "reservoir" and len(self) == self.size:
+            self._replace(batch, task, generator)
+        else:
+            self._select(batch, task, generator)
+
+    def _select(self, batch: Batch, task: int, generator: torch.Generator) -> None:
+        """Take in a batch: first what stays of the old, then what stays of the new."""
+        y, tasks, priority = self._arriving(batch, task, generator)
         keep = self._kept(
             torch.cat([self.priority, priority]),
             torch.cat([self.y, y]),
@@ -131,21 +143,68 @@ class Buffer(Memory):
         )
         old, fresh = keep[: len(self)], keep[len(self) :]
         self.keep(old)
-        self._append(batch.x[fresh], y[fresh], tasks[fresh], priority[fresh])
+        logits = None if batch.logits is None else batch.logits[fresh]
+        self._append(batch.x[fresh], y[fresh], tasks[fresh], priority[fresh], logits)
+
+    def _replace(self, batch: Batch, task: int, generator: torch.Generator) -> None:
+        """Take in a batch where the lowest priorities of all stay: its own overwrite the highest.
+
+        The i-th lowest of the batch comes in if it is below the i-th highest that is stored.
+        """
+        y, tasks, priority = self._arriving(batch, task, generator)
+        n = min(len(priority), len(self))
+        new, rows = priority.topk(n, largest=False)
+        old, slots = self.priority.topk(n)
+        enters = new < old
+        rows, slots = rows[enters], slots[enters]
+        arriving = (batch.x, y, tasks, priority, batch.logits)
+        for name, column in zip((*_STATE, "logits"), arriving, strict=True):
+            if column is not None:
+                getattr(self, name)[slots] = column[rows]
+
+    def _arriving(
+        self, batch: Batch, task: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return labels, tasks and random priorities as they are stored, each ``[B]``."""
+        assert batch.y is not None
+        self._require_logits_like(batch.logits)
+        priority = torch.rand(len(batch.x), generator=generator).to(self.device)
+        y = batch.y.to(torch.int16)
+        return y, torch.full_like(y, task), priority
 
     def put(self, batch: Batch) -> None:
-        """Add items with their tasks, whatever the budget and the policy."""
-        assert batch.y is not None
-        assert batch.task is not None
-        y, task = batch.y.to(torch.int16), batch.task.to(torch.int16)
-        self._append(batch.x, y, task, torch.zeros(len(y), device=self.device))
+        """Add items with their tasks, whatever the budget and the policy; -1 where unknown."""
+        unknown = torch.full((len(batch.x),), -1, dtype=torch.int16, device=self.device)
+        y = unknown if batch.y is None else batch.y.to(torch.int16)
+        task = unknown if batch.task is None else batch.task.to(torch.int16)
+        self._append(batch.x, y, task, torch.zeros(len(y), device=self.device), batch.logits)
 
     def keep(self, rows: Tensor) -> None:
         """Drop all examples but some: bool ``[len(self)]``, or int64 row numbers."""
-        for name in _STATE:
+        for name in self._columns():
             setattr(self, name, getattr(self, name)[rows])
 
-    def _append(self, x: Tensor, y: Tensor, task: Tensor, priority: Tensor) -> None:
+    def _columns(self) -> tuple[str, ...]:
+        return _STATE if self.logits is None else (*_STATE, "logits")
+
+    def _require_logits_like(self, logits: Tensor | None) -> None:
+        if len(self) and (logits is None) != (self.logits is None):
+            raise ValueError("all examples of a buffer come with logits, or none")
+
+    def _append(
+        self,
+        x: Tensor,
+        y: Tensor,
+        task: Tensor,
+        priority: Tensor,
+        logits: Tensor | None = None,
+    ) -> None:
+        self._require_logits_like(logits)
+        if logits is None:
+            self.logits = None
+        else:
+            before = logits[:0] if self.logits is None else self.logits
+            self.logits = torch.cat([before, logits])
         self.x = torch.cat([self.x if len(self) else x[:0], x])
         self.y = torch.cat([self.y, y])
         self.task = torch.cat([self.task, task])
@@ -250,15 +309,17 @@ class Buffer(Memory):
 
     def gather(self, index: Tensor) -> Batch:
         """Return stored rows, so that a buffer can be read as :class:`Examples`."""
-        return Batch(self.x[index], self.y[index].long(), self.task[index].long())
+        logits = None if self.logits is None else self.logits[index]
+        return Batch(self.x[index], self.y[index].long(), self.task[index].long(), logits)
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of everything stored."""
-        return {name: getattr(self, name).clone() for name in _STATE}
+        return {name: getattr(self, name).clone() for name in self._columns()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore everything stored."""
-        for name in _STATE:
+        self.logits = None
+        for name in (*_STATE, *({"logits"} & state.keys())):
             setattr(self, name, state[name].to(self.device, copy=True))
 
 
@@ -271,18 +332,16 @@ class BufferConfig(Config):
     ``class-balanced``, ``task-balanced``, or ``herding`` (the nearest to the class mean)."""
 
     @property
+    def labelled(self) -> bool:
+        """Whether items come with their classes."""
+        return True
+
+    @property
     def stores(self) -> bool:
         """Whether a budget of stored items has a meaning."""
         return True
 
-    def build(
-        self,
-        size: int | None,
-        per_class: int | None,
-        device: torch.device | str,
-        *,
-        as_released: bool = False,  # nothing here differs from a published code
-    ) -> Buffer:
+    def build(self, setting: Setting) -> Buffer:
         """Make an empty buffer.
 
         Raises
@@ -290,8 +349,9 @@ class BufferConfig(Config):
         ValueError
             If both budgets are given, or ``per_class`` to a policy that is not one of classes.
         """
+        size, per_class = setting.size, setting.per_class
         if per_class is not None and self.policy not in ("class-balanced", "herding"):
             raise ValueError(
                 f"per_class is a class-balanced budget, which the policy {self.policy} is not"
             )
-        return Buffer(size, per_class, self.policy, device)
+        return Buffer(size, per_class, self.policy, setting.device)

@@ -18,7 +18,8 @@ from methods.core.training import Diverged
 from methods.memories.em import Covariance, fit_mixture
 from methods.memories.generative import GenerativeConfig, GenerativeMemory
 from methods.memories.kmeans import fit_centroids
-from methods.memories.memory import Memory
+from methods.memories.ledger import chances_of, classes_of, items_of
+from methods.memories.memory import Memory, Setting
 from methods.memories.mixture import Mixture, draw, stratified
 from methods.memories.pool import Pool
 from methods.memories.reading import read_classes
@@ -86,15 +87,12 @@ class ClassMixtures(GenerativeMemory):
     @property
     def tasks(self) -> dict[int, int]:
         """The tasks remembered, oldest first, with the number of items that each one had."""
-        items: dict[int, int] = {}
-        for task, count in zip(self.task.tolist(), self.count.tolist(), strict=True):
-            items[task] = items.get(task, 0) + count
-        return items
+        return items_of(self.task, self.count)
 
     @property
     def classes_of(self) -> dict[int, tuple[int, ...]]:
         """The classes of each task remembered, in ascending order."""
-        return {task: tuple(sorted(self.label[self.task == task].tolist())) for task in self.tasks}
+        return classes_of(self.task, self.label)
 
     # Filling -------------------------------------------------------------------------------------
 
@@ -169,17 +167,7 @@ class ClassMixtures(GenerativeMemory):
         weights: Mapping[int, float] | None = None,
     ) -> Batch:
         """Draw ``n`` new items."""
-        chances = self.count.double()
-        if weights is not None:
-            tasks = self.tasks
-            shares = [weights.get(each, 0.0) / tasks[each] for each in self.task.tolist()]
-            chances *= torch.tensor(shares, dtype=torch.float64)
-        if classes is not None:
-            chances *= torch.isin(self.label, torch.tensor(classes, dtype=torch.int64))
-        if task is not None:
-            chances *= self.task == task
-        if not chances.any():
-            raise LookupError("nothing of this kind is remembered")
+        chances = chances_of(self.task, self.label, self.count, classes, task, weights)
         models = torch.arange(len(chances)).repeat_interleave(self.components)
         component = stratified(chances[models] * self.weights, n, generator)
         model = models[component]
@@ -236,37 +224,22 @@ class _MixtureConfig(GenerativeConfig):
     def fit(self) -> Fit:
         """What fits a mixture."""
 
-    def build(
-        self,
-        size: int | None,
-        per_class: int | None,
-        device: torch.device | str,
-        *,
-        as_released: bool = False,
-    ) -> Memory:
+    def build(self, setting: Setting) -> Memory:
         """Make an empty memory.
-
-        Parameters
-        ----------
-        size, per_class : int, optional
-            Stored draws over all past tasks together, or for each class remembered; without
-            meaning unless this configuration ``stores``.
-        device : torch.device
-        as_released : bool
-            Whether to do as the published code does.
 
         Raises
         ------
         ValueError
             If a budget is missing, both are given, or there is no published code.
         """
-        if as_released:
+        if setting.as_released:
             raise ValueError("as released the memory is a gmm: no code of others was published")
+        device = setting.device
         generator = ClassMixtures(self.fit, device, max_tasks=self.max_tasks, clamp=self.clamp)
         return Pool(
             generator,
-            size if self.stores else None,
-            per_class if self.stores else None,
+            setting.size if self.stores else None,
+            setting.per_class if self.stores else None,
             refresh=self.refresh,
             share=self.share,
             decay=self.decay,
@@ -315,14 +288,7 @@ class GmmConfig(_GaussiansConfig):
             rank=self.rank,
         )
 
-    def build(
-        self,
-        size: int | None,
-        per_class: int | None,
-        device: torch.device | str,
-        *,
-        as_released: bool = False,
-    ) -> Memory:
+    def build(self, setting: Setting) -> Memory:
         """Make an empty memory; as released, :class:`ReleasedMixtures`.
 
         Raises
@@ -330,14 +296,14 @@ class GmmConfig(_GaussiansConfig):
         ValueError
             Besides the common reasons, if as released an option is given, or ``per_class``.
         """
-        if not as_released:
-            return super().build(size, per_class, device)
+        if not setting.as_released:
+            return super().build(setting)
         for name, usual in type(self)():
             if getattr(self, name) != usual:
                 raise ValueError(f"{name} has no meaning as released: leave it out")
-        if size is None:
+        if setting.size is None:
             raise ValueError("as released the budget is a size: give buffer_size, not per_class")
-        return ReleasedMixtures(size, device)
+        return ReleasedMixtures(setting.size, setting.device)
 
 
 class KMeansConfig(_MixtureConfig):

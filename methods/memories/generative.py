@@ -91,6 +91,11 @@ class GenerativeConfig(Config):
         return decay if info.data.get("share") == "decaying" else _DECAY
 
     @property
+    def labelled(self) -> bool:
+        """Whether draws come with their classes."""
+        return True
+
+    @property
     def stores(self) -> bool:
         """Whether a budget of stored items has a meaning."""
         return self.refresh != "step" and self.share != "unlimited"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -11,9 +12,36 @@ from torch import Tensor
 from methods.core.log import SILENT, Log
 from methods.core.rng import Rng
 from methods.core.task import Batch, Examples
+from methods.core.training import Budget
 
 #: When a memory may renew what it holds: at the start of a task, or of an epoch.
 Moment = Literal["task", "epoch"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method tells the memory that it has built.
+
+    Parameters
+    ----------
+    size, per_class : int, optional
+        Stored items over all past tasks together, or for each class; without meaning where the
+        memory's configuration does not store any.
+    device : torch.device
+    classes : int
+        Size of the label space.
+    budget : Budget
+        How long the classifier learns each task.
+    as_released : bool
+        Whether to do as the published code does.
+    """
+
+    size: int | None = None
+    per_class: int | None = None
+    device: torch.device | str = "cpu"
+    classes: int = 10
+    budget: Budget = field(default_factory=lambda: Budget(iterations=500))
+    as_released: bool = False
 
 
 class Memory(ABC):
@@ -21,10 +49,13 @@ class Memory(ABC):
 
     Attributes
     ----------
+    labelled : bool
+        Whether samples come with their classes; if not, the previous solver labels them.
     wants_features : bool
         Whether :meth:`absorb` has to be given the network's last activations.
     """
 
+    labelled: bool = True
     wants_features: bool = False
 
     @abstractmethod

@@ -71,6 +71,7 @@ class Pool(Memory):
         self.decay = decay
         self.draws = Buffer(device=device)
         self.wants_features = generator.wants_features
+        self.labelled = generator.labelled
 
     def __len__(self) -> int:
         """Return the number of stored draws; where there are none, of items learnt from."""
@@ -115,7 +116,11 @@ class Pool(Memory):
         """Renew all draws, if this is the moment for it."""
         if moment == self.renewal and len(self.generator):
             self._clear()  # before new ones are made: there need not be room for both
-            self.draws.put(self._drawn(self.counts(), rng.generator("pool")))
+            draws = rng.generator("pool")
+            if self.labelled:
+                self.draws.put(self._drawn(self.counts(), draws))
+            else:  # what cannot tell its tasks apart is not asked for them
+                self.draws.put(self.generator.sample(sum(self.counts().values()), draws))
 
     def _clear(self) -> None:
         self.draws = Buffer(device=self.draws.device)
@@ -155,7 +160,8 @@ class Pool(Memory):
     ) -> Batch:
         """Draw ``n`` of the stored draws, with replacement, or else new ones."""
         if len(self.draws):
-            return self.draws.sample(n, generator, classes=classes, task=task)
+            drawn = self.draws.sample(n, generator, classes=classes, task=task)
+            return drawn if self.labelled else Batch(drawn.x)
         tasks = self.generator.tasks
         weights = task_weights(list(tasks.values()), self.share, self.decay)
         shares = dict(zip(tasks, weights, strict=True))

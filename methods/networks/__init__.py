@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from methods.core.config import by_name
+from methods.core.config import by_preset
 from methods.networks.alexnet import AlexNet
 from methods.networks.backbone import Backbone
 from methods.networks.cnn import Cnn
+from methods.networks.dgr_cnn import DgrCnn
 from methods.networks.mlp import Mlp
 from methods.networks.mobilenet import MobileNetV2
 from methods.networks.resnet import ResNet18
@@ -22,20 +23,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def by_preset(value: Any) -> Any:
-    """Let a bare name stand for a network's defaults, and a preset's name for its options."""
-    value = by_name(value)
-    name = value.get("name") if isinstance(value, dict) else None
-    if not isinstance(name, str) or name not in PRESETS:
-        return value
-    return PRESETS[name] | {key: given for key, given in value.items() if key != "name"}
-
-
 #: Any network, told apart by its ``name``.
 NetworkConfig = Annotated[
-    Mlp | Cnn | AlexNet | ResNet18 | MobileNetV2,
+    Mlp | Cnn | DgrCnn | AlexNet | ResNet18 | MobileNetV2,
     Field(discriminator="name"),
-    BeforeValidator(by_preset),
+    BeforeValidator(by_preset(PRESETS)),
 ]
 
 __all__ = [
@@ -43,6 +35,7 @@ __all__ = [
     "AlexNet",
     "Backbone",
     "Cnn",
+    "DgrCnn",
     "MissingWeights",
     "Mlp",
     "MobileNetV2",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from methods.networks import PRESETS
+from methods import memories, networks
 from orchestrator.errors import did_you_mean, shown
 from orchestrator.space.levels import models_in, unknown_key
 from orchestrator.space.suggestions import nearest
@@ -92,7 +92,8 @@ def explain(detail: Any, owner: type[BaseModel] | None) -> str:
             return f"cannot be {shown(value)}" + did_you_mean(value, [w.strip("'") for w in words])
         case "union_tag_invalid":
             words = [word.strip("'") for word in context["expected_tags"].split(", ")]
-            words += [preset for preset, options in PRESETS.items() if options["name"] in words]
+            presets = memories.PRESETS | networks.PRESETS
+            words += [preset for preset, options in presets.items() if options["name"] in words]
             return f"cannot be {context['tag']!r}" + did_you_mean(context["tag"], words)
         case "union_tag_not_found":
             assert owner is not None  # the union is an option of one

@@ -15,7 +15,7 @@ from methods.core.method import Method
 from methods.core.rng import Rng
 from methods.core.task import Batch, Task
 from methods.naive import Naive
-from methods.rehearsal import Replay
+from methods.replay import Replay
 
 
 class PeeksAtItsCaller(Naive):

@@ -30,31 +30,15 @@ from methods.core import contract
 from methods.core.contract import ContractBroken, Subject, check
 from methods.core.method import Method
 from methods.core.registry import method_class, method_names
-from methods.core.task import Scenario, Task
+from methods.core.task import Task
 from methods.joint import Joint
 from methods.naive import Naive
 from methods.networks import Backbone, Mlp
-from methods.rehearsal import Replay
-from orchestrator.data import StreamConfig, open_stream
+from methods.replay import Replay
+from orchestrator.check import CASES, make_subject
 
 #: Processor time that all checks of one method may take.
 SECONDS = 6.0
-
-#: Tasks that are learnt, out of five: enough to resume twice, and classes remain unseen.
-TASKS = 3
-
-#: Options that each method is tried with, as far as it has them.
-CASES: tuple[dict[str, Any], ...] = (
-    {"buffer_size": 20},
-    {"freeze_depth": 1, "replay_loss": "mean", "mode": "online"},
-    {"optimizer": {"name": "adam", "reset": "task"}, "freeze_depth": 2, "freeze_from": "start"},
-    {
-        "network": {"name": "cnn", "widths": [4], "hidden": [16]},
-        "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9, "reset": "task"},
-        "freeze_depth": 1,
-        "per_class": 3,
-    },
-)
 
 
 def buffer(policy: str) -> dict[str, Any]:
@@ -86,32 +70,8 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
 
 
 def cases_of(name: str) -> list[dict[str, Any]]:
-    return [case | own for case, own in zip(CASES, OWN_CASES.get(name, ({},) * 4), strict=True)]
-
-
-def make_subject(
-    method: type[Method],
-    data_dir: Path,
-    options: dict[str, Any] | None = None,
-    scenario: Scenario = Scenario.CLASS_INCREMENTAL,
-) -> Subject:
-    stream = open_stream(
-        StreamConfig(dataset="split-digits", scenario=scenario, train_per_task=120), data_dir
-    )
-    tests = [stream.test(task).gather(torch.arange(24)) for task in range(TASKS)]
-    small = {
-        "network": {"name": "mlp", "widths": [16, 16]},
-        "budget": {"iterations": 5, "batch_size": 16},
-    } | (options or {})
-    has = method.Config.model_fields  # type: ignore[attr-defined]
-    config = method.Config.model_validate({k: v for k, v in small.items() if k in has})
-    return Subject(
-        method,
-        config,
-        stream.info,
-        lambda: [stream.task(index) for index in range(TASKS)],
-        tests,
-    )
+    own_cases = OWN_CASES.get(name, ({},) * len(CASES))
+    return [{**case.options, **own} for case, own in zip(CASES, own_cases, strict=True)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from methods.core.rng import Rng
 from methods.core.task import Scenario, StreamInfo, Task, TensorExamples
-from methods.rehearsal import GenerativeLatentReplay, LatentReplay, Rehearsal, Replay
+from methods.glr import GenerativeLatentReplay
+from methods.rehearsal import Rehearsal
+from methods.replay import LatentReplay, Replay
 
 SHAPE = (1, 6, 6)
 CLASSES_OF = ((0, 1), (2, 3), (4, 5))

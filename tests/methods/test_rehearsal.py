@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task, TensorExamples
 from methods.naive import Naive
-from methods.rehearsal import Replay
+from methods.replay import Replay
 
 CLASSES_OF = ((0, 1), (2, 3), (4, 5))
 
@@ -197,7 +197,7 @@ def test_default_budget() -> None:
             "leave the policy out",
         ),
         ({"memory": {"name": "buffer", "policy": "newest"}}, "policy"),
-        ({"replay_batch": 0}, "greater than 0"),
+        ({"replay_batch": -1}, "greater than or equal to 0"),
         ({"replay_loss": 0.0}, "replay_loss"),
         ({"replay_loss": 1.0}, "replay_loss"),
         ({"replay_loss": "max"}, "replay_loss"),

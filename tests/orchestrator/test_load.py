@@ -14,7 +14,7 @@ import torch
 import orchestrator as engram
 from methods.core import registry
 from methods.naive import Naive
-from methods.rehearsal import Replay
+from methods.replay import Replay
 from orchestrator.checkpoints import Checkpoints, Keep, model_name
 from orchestrator.data.streams import open_stream
 from orchestrator.errors import UserError

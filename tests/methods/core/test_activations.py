@@ -15,7 +15,8 @@ from methods.core.task import Scenario, StreamInfo, Task, TensorExamples
 from methods.joint import Joint
 from methods.naive import Naive
 from methods.networks import Cnn
-from methods.rehearsal import GenerativeLatentReplay, LatentReplay, Replay
+from methods.glr import GenerativeLatentReplay
+from methods.replay import LatentReplay, Replay
 
 SHAPE = (1, 8, 8)
 IMAGES, TASKS = 40, 3

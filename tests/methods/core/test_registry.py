@@ -13,7 +13,7 @@ from methods.core import registry
 from methods.core.classifier import Classifier
 from methods.core.registry import UnknownMethod, method_class, method_names, register
 from methods.naive import Naive
-from methods.rehearsal import Replay
+from methods.replay import Replay
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from methods.memories import (
@@ -16,6 +15,7 @@ from methods.memories import (
     KMeansConfig,
     Memory,
     MemoryConfig,
+    Setting,
 )
 from methods.memories.pool import Pool
 
@@ -32,7 +32,7 @@ def test_a_name_stands_for_the_defaults(name: str, kind: type[Any]) -> None:
     assert type(config) is kind
     assert config == kind() == ANY.validate_python({"name": name})
     assert ANY.validate_python(config.canonical()) == config
-    memory = config.build(10, None, "cpu")
+    memory = config.build(Setting(10))
     assert isinstance(memory, Memory)
     assert len(memory) == 0
     assert not memory.wants_features
@@ -40,7 +40,7 @@ def test_a_name_stands_for_the_defaults(name: str, kind: type[Any]) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["vae", {"name": "gmm", "k": 3}, {"name": "gmm", "components": 0}]
+    ["vea", {"name": "gmm", "k": 3}, {"name": "gmm", "components": 0}]
     + [{"name": "gaussian", "components": 2}, {"name": "gmm", "decay": 1.0}]
     + [{"name": "kmeans", "covariance": "full"}, {"name": "buffer", "policy": "ring"}],
 )
@@ -57,7 +57,7 @@ def test_mistakes(wrong: Any) -> None:
 def test_where_a_budget_has_a_meaning(options: dict[str, Any], stores: bool) -> None:
     config = GmmConfig(**options)
     assert config.stores is stores
-    memory = config.build(10, None, "cpu")
+    memory = config.build(Setting(10))
     assert isinstance(memory, Pool)
     assert memory.size == (10 if stores else None)
 
@@ -70,11 +70,11 @@ def test_a_rank_without_meaning_makes_no_difference() -> None:
 
 
 def test_buffers() -> None:
-    buffer = BufferConfig(policy="herding").build(None, 4, torch.device("cpu"))
+    buffer = BufferConfig(policy="herding").build(Setting(None, 4))
     assert isinstance(buffer, Buffer)
     assert (buffer.policy, buffer.per_class, buffer.wants_features) == ("herding", 4, True)
     assert BufferConfig().stores
-    assert BufferConfig().build(5, None, "cpu").policy == "class-balanced"
-    assert BufferConfig().build(5, None, "cpu", as_released=True).size == 5
+    assert BufferConfig().build(Setting(5)).policy == "class-balanced"
+    assert BufferConfig().build(Setting(5, as_released=True)).size == 5
     with pytest.raises(ValueError, match="class-balanced budget"):
-        BufferConfig(policy="reservoir").build(None, 4, "cpu")
+        BufferConfig(policy="reservoir").build(Setting(None, 4))

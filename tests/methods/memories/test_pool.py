@@ -12,6 +12,7 @@ from methods.core.accounting import reachable_bytes
 from methods.core.rng import Rng
 from methods.core.task import Batch, TensorExamples
 from methods.memories.class_mixtures import GaussianConfig
+from methods.memories.memory import Setting
 from methods.memories.pool import Pool
 
 #: Examples of each class of each task.
@@ -25,7 +26,7 @@ def examples(task: int) -> TensorExamples:
 
 
 def make(size: int | None = 24, per_class: int | None = None, **options: Any) -> Pool:
-    pool = GaussianConfig(**options).build(size, per_class, "cpu")
+    pool = GaussianConfig(**options).build(Setting(size, per_class))
     assert isinstance(pool, Pool)
     return pool
 

@@ -8,12 +8,12 @@ import torch
 from methods.core.accounting import reachable_bytes
 from methods.core.rng import Rng
 from methods.core.task import Batch, TensorExamples
-from methods.memories import GaussianConfig, GmmConfig, Memory
+from methods.memories import GaussianConfig, GmmConfig, Memory, Setting
 from methods.memories.released import ReleasedMixtures
 
 
 def make(size: int = 600) -> Memory:
-    return GmmConfig().build(size, None, "cpu", as_released=True)
+    return GmmConfig().build(Setting(size, as_released=True))
 
 
 def learn(memory: Memory, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -56,7 +56,7 @@ def test_a_component_far_from_others_is_its_class() -> None:
 def test_components_drift_off_their_classes() -> None:
     x, y = halves()
     released = make()
-    corrected = GmmConfig(refresh="once").build(600, None, "cpu")
+    corrected = GmmConfig(refresh="once").build(Setting(600))
     wrong = []
     for memory in (released, corrected):
         learn(memory, 0, x, y)
@@ -116,11 +116,11 @@ def test_state_goes_round() -> None:
 def test_options_have_no_meaning(option: str, value: object) -> None:
     config = GmmConfig.model_validate({option: value})
     with pytest.raises(ValueError, match=f"{option} has no meaning as released"):
-        config.build(600, None, "cpu", as_released=True)
+        config.build(Setting(600, as_released=True))
 
 
 def test_what_was_not_released() -> None:
     with pytest.raises(ValueError, match="as released the memory is a gmm"):
-        GaussianConfig().build(600, None, "cpu", as_released=True)
+        GaussianConfig().build(Setting(600, as_released=True))
     with pytest.raises(ValueError, match="give buffer_size"):
-        GmmConfig().build(None, 5, "cpu", as_released=True)
+        GmmConfig().build(Setting(None, 5, as_released=True))

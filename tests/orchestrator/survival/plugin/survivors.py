@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from methods.core.registry import register
-from methods.rehearsal import Replay
+from methods.replay import Replay
 
 FOLDER = Path(os.environ["SURVIVAL_FOLDER"])
 FAULTS = json.loads(os.environ.get("SURVIVAL_FAULTS", "[]"))

@@ -1,0 +1,239 @@
+"""Dark experience replay: rehearse stored examples, and what the network once said of them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
+from torch import Tensor
+
+from methods.core.classifier import Classifier
+from methods.core.log import Log
+from methods.core.method import Method
+from methods.core.registry import register
+from methods.core.rng import Rng
+from methods.core.task import Batch, Scenario, StreamInfo, Task
+from methods.core.training import masked_cross_entropy
+from methods.memories import Buffer
+
+#: Stored images that go through the frozen blocks at once.
+_CHUNK = 1024
+
+
+def masked_distance(logits: Tensor, targets: Tensor, eligible: Tensor) -> Tensor:
+    """Mean over items of the mean squared difference of an item's eligible logits.
+
+    Each item counts alike, however many classes are eligible for it. Times their number it is the
+    squared Euclidean distance.
+
+    Parameters
+    ----------
+    logits, targets : Tensor
+        float ``[B, classes]``; what is not eligible takes no part.
+    eligible : Tensor
+        bool ``[classes]``, or ``[B, classes]`` where rows differ; at least one in each row.
+    """
+    squares = (logits - targets).square().masked_fill(~eligible, 0)
+    return (squares.sum(1) / eligible.sum(-1)).mean()
+
+
+@register("der++", paper="Buzzega et al. 2020, arXiv:2004.07211")
+class DarkExperienceReplayPlusPlus(Classifier):
+    r"""Keep the outputs that stored examples had when they came in, and learn their labels (eq. 6).
+
+    .. math:: CE(h(x), y) + \alpha \, MSE(h(x'), z') + \beta \, CE(h(x''), y'')
+
+    Besides the batch of the task at hand, each step takes two independent draws (x', z') and
+    (x'', y'') of one buffer: a reservoir of all that was seen, filled batch by batch while tasks
+    are learnt, the first one included. An example is offered to it each time that it is trained on.
+    With it come its logits z as they were then: those of the batch's own pass, in training mode,
+    before the step. ``der`` is the method without the labels, β = 0 (eq. 5).
+
+    The output width never grows, and logits of classes that had not been seen were trained by
+    nobody: the squared error is a mean over those classes only that competed when the logits were
+    stored, then over items. Class-incremental these are the classes seen by then, task-incremental
+    those of the item's own task. The published code takes the mean over all outputs.
+
+    The buffer holds what enters the network at ``depth``: images, or activations behind the frozen
+    blocks. Images that were stored before the network was frozen are carried there as soon as it
+    is; their logits stay as recorded.
+    """
+
+    axes: ClassVar[frozenset[str]] = Classifier.axes | {
+        "freeze_depth",
+        "depth",
+        "buffer_size",
+        "replay_batch",
+        "alpha",
+        "beta",
+    }
+
+    class Config(Classifier.Config):
+        """The buffer, its depth, and the weights of logits and labels."""
+
+        depth: NonNegativeInt | None = Field(default=None, validate_default=True)
+        """Where the past is replayed: 0 images, d the activations after block d, at most
+        ``freeze_depth``, which it is by default."""
+        buffer_size: PositiveInt = 500
+        """Stored examples over all tasks together, with their logits."""
+        replay_batch: PositiveInt | None = None
+        """Stored examples in each of a step's two draws; as many as new ones by default."""
+        alpha: NonNegativeFloat = 1.0
+        """Weight of the squared error of the stored logits."""
+        beta: NonNegativeFloat = 0.5
+        """Weight of the cross-entropy with the stored labels."""
+
+        @field_validator("depth")
+        @classmethod
+        def _behind_frozen_blocks(cls, depth: int | None, info: ValidationInfo) -> int | None:
+            frozen = info.data.get("freeze_depth")  # absent where it is wrong itself
+            if frozen is None or depth is None:
+                return frozen
+            if depth > frozen:
+                raise ValueError(
+                    f"depth {depth} lies behind blocks that go on learning; give at most "
+                    f"freeze_depth, which is {frozen}"
+                )
+            return depth
+
+        @property
+        def implied(self) -> frozenset[str]:
+            """The depth, where it is the usual one."""
+            return frozenset({"depth"} if self.depth == self.freeze_depth else ())
+
+    config: Config
+
+    def __init__(
+        self, config: Config, stream: StreamInfo, rng: Rng, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(config, stream, rng, device)
+        self.memory = Buffer(config.buffer_size, policy="reservoir", device=self.device)
+        #: Logits of the batch at hand, until it is stored.
+        self._latest: Tensor | None = None
+
+    @classmethod
+    def named_point(cls, config: Any) -> type[Method]:
+        """Return the published method with these weights."""
+        return DarkExperienceReplayPlusPlus if config.beta else DarkExperienceReplay
+
+    @property
+    def entry(self) -> int:
+        """Depth at which batches enter the network, and of what the buffer holds."""
+        assert self.config.depth is not None  # the validator saw to it
+        return min(super().entry, self.config.depth)
+
+    # Training ------------------------------------------------------------------------------------
+
+    def before_task(self, task: Task) -> None:
+        """Start this task's streams of draws."""
+        rng = self.rng.at(task.index).of("memory")
+        self.priorities = rng.generator("priorities")
+        self.draws = rng.generator("draws"), rng.generator("draws of labels")
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Run the new batch, and then both draws together, through the network."""
+        terms = super().losses(batch)
+        if not len(self.memory):
+            return terms
+        n = self.config.replay_batch or len(batch.x)
+        parts = (
+            ("logits", self.config.alpha, self.distance, self.draws[0]),
+            ("replay", self.config.beta, self.replay_loss, self.draws[1]),
+        )
+        drawn = {
+            name: (weight, loss, self.memory.sample(n, draws))
+            for name, weight, loss, draws in parts
+            if weight
+        }
+        if drawn:
+            x = torch.cat([old.x for *_, old in drawn.values()])
+            logits = self.network(x, self.entry).split(n)
+            for (name, (weight, loss, old)), out in zip(drawn.items(), logits, strict=True):
+                terms[name] = weight * loss(old, out)
+        return terms
+
+    def loss_terms(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        """Take note of the logits that will be stored."""
+        self._latest = logits.detach()
+        return super().loss_terms(batch, logits)
+
+    def distance(self, old: Batch, logits: Tensor) -> Tensor:
+        """Return how far logits of stored examples are from those stored with them, a scalar."""
+        assert old.task is not None
+        assert old.logits is not None
+        return masked_distance(logits, old.logits, self.eligible_then(old.task))
+
+    def replay_loss(self, old: Batch, logits: Tensor) -> Tensor:
+        """Return the cross-entropy with the labels of stored examples, a scalar."""
+        assert old.y is not None
+        return masked_cross_entropy(logits, old.y, self.eligible(old.task))
+
+    def eligible_then(self, task: Tensor) -> Tensor:
+        """Classes that competed when examples of these tasks came in: bool, by row where they vary.
+
+        Parameters
+        ----------
+        task : Tensor
+            int64 ``[B]``.
+        """
+        if self.stream.scenario is Scenario.CLASS_INCREMENTAL:
+            seen_by = self.network.classes_of.cumsum(0).bool()
+            return seen_by[task]
+        return self.eligible(task)
+
+    def after_step(self, batch: Batch) -> None:
+        """Offer the batch to the reservoir."""
+        fresh = batch._replace(logits=self._latest)
+        self.memory.add(fresh, self.tasks_seen - 1, self.priorities)
+        self._latest = None
+
+    # Memory --------------------------------------------------------------------------------------
+
+    def after_task(self, task: Task, log: Log) -> None:
+        """Carry the images of the first task behind the blocks that are frozen now."""
+        if task.index == 0 and self.config.freeze_from == "first-task" and self.entry:
+            parts = torch.split(self.memory.x, _CHUNK)
+            self.memory.x = torch.cat([self.encode(part, self.entry) for part in parts])
+
+    def sample(
+        self, n: int, *, classes: tuple[int, ...] | None = None, task: int | None = None
+    ) -> Batch | None:
+        """Draw stored images; None where activations are stored instead."""
+        if self.entry:
+            return None
+        draws = self.rng.at(self.tasks_learned).of("memory").generator("sample")
+        return self.memory.sample(n, draws, classes=classes, task=task)
+
+    def owners(self) -> dict[str, object]:
+        """Add the buffer."""
+        return super().owners() | {"memory": self.memory}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the buffer."""
+        return super().state_dict() | {"memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the buffer too."""
+        super().load_state_dict(state)
+        self.memory.load_state_dict(state["memory"])
+
+
+@register("der", paper="Buzzega et al. 2020, arXiv:2004.07211")
+class DarkExperienceReplay(DarkExperienceReplayPlusPlus):
+    """Keep the outputs that stored examples had, and leave their labels alone: β = 0 (eq. 5)."""
+
+    class Config(DarkExperienceReplayPlusPlus.Config):
+        """No labels."""
+
+        beta: NonNegativeFloat = 0.0
+        """0: labels are not replayed."""
+
+    config: Config

@@ -1,0 +1,21 @@
+"""Networks with feedback connections, which draw what they have learnt to tell apart."""
+
+from methods.feedback.class_prior import ClassPrior, Code, StandardPrior
+from methods.feedback.decoder import Decoder, draw_gates
+from methods.feedback.network import Feedback, FeedbackNetwork, mirrored_widths
+from methods.feedback.past import Past, Rehearsed, Wanted, distillation
+
+__all__ = [
+    "ClassPrior",
+    "Code",
+    "Decoder",
+    "Feedback",
+    "FeedbackNetwork",
+    "Past",
+    "Rehearsed",
+    "StandardPrior",
+    "Wanted",
+    "distillation",
+    "draw_gates",
+    "mirrored_widths",
+]

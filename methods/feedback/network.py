@@ -1,0 +1,160 @@
+"""A classifier with feedback connections: a symmetrical variational autoencoder with a head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.core.classifier import Network
+from methods.core.task import StreamInfo
+from methods.feedback.class_prior import ClassPrior, Code, StandardPrior
+from methods.feedback.decoder import Decoder
+from methods.networks import Backbone
+
+#: Hidden layers of a decoder where the network has no fully connected ones to mirror.
+_USUAL_WIDTHS = (400, 400)
+
+
+def mirrored_widths(backbone: Backbone, depth: int) -> Sequence[int]:
+    """Return the widths of the fully connected blocks behind a depth, the last one first."""
+    flat = [shape[0] for shape in backbone.shapes[depth + 1 :] if len(shape) == 1]
+    return flat[::-1] or _USUAL_WIDTHS
+
+
+class Feedback(nn.Module):
+    """What turns a classifier into an autoencoder of the items at a depth of it.
+
+    The classifier's own layers behind that depth are the encoder's hidden layers. Added are layers
+    from the last of them to the mean and the log-variance of the code, the code's prior, and a
+    decoder.
+
+    Parameters
+    ----------
+    features : int
+        Units of the last hidden layer.
+    item : tuple of int
+        Shape of an item.
+    images : bool
+        Whether items are images in [0, 1], each pixel a Bernoulli variable's probability, or
+        activations, each the mean of a normal variable of variance 1.
+    prior : ClassPrior or StandardPrior
+    decoder : Decoder
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        item: tuple[int, ...],
+        images: bool,
+        prior: ClassPrior | StandardPrior,
+        decoder: Decoder,
+    ) -> None:
+        super().__init__()
+        self.item, self.images = item, images
+        self.mean = nn.Linear(features, prior.dim)
+        self.log_variance = nn.Linear(features, prior.dim)
+        self.prior, self.decoder = prior, decoder
+        if not images:  # of each value over all that was seen: draws are cut to it
+            self.register_buffer("low", torch.full((self.values,), torch.inf))
+            self.register_buffer("high", torch.full((self.values,), -torch.inf))
+
+    @property
+    def values(self) -> int:
+        """Number of values of an item."""
+        return math.prod(self.item)
+
+    def encode(self, hidden: Tensor, noise: torch.Generator) -> Code:
+        """Read the code off the last hidden layer, float ``[B, features]``, and draw from it."""
+        return Code.drawn(self.mean(hidden), self.log_variance(hidden), noise)
+
+    @torch.no_grad()
+    def see(self, items: Tensor) -> None:
+        """Take note of the range of real items, float ``[B, *item]``."""
+        if not self.images:
+            low, high = items.flatten(1).aminmax(dim=0)
+            self.low.copy_(self.low.minimum(low))
+            self.high.copy_(self.high.maximum(high))
+
+    def reconstruction(self, items: Tensor, code: Code, context: Tensor) -> Tensor:
+        """Return -log p(x|z) of each item, up to a constant: float ``[B]``, in nats.
+
+        Parameters
+        ----------
+        items : Tensor
+            float ``[B, *item]``.
+        code : Code
+        context : Tensor
+            float ``[B, contexts]``; see :class:`Decoder`.
+        """
+        decoded, target = self.decoder(code.z, context), items.detach().flatten(1)
+        if self.images:
+            loss = functional.binary_cross_entropy_with_logits(decoded, target, reduction="none")
+        else:
+            loss = 0.5 * functional.mse_loss(decoded, target, reduction="none")
+        return loss.sum(1)
+
+    @torch.no_grad()
+    def draw(self, y: Tensor, context: Tensor, noise: torch.Generator) -> Tensor:
+        """Draw an item of each class: float ``[B, *item]``; images lie in [0, 1].
+
+        Parameters
+        ----------
+        y : Tensor
+            int64 ``[B]``.
+        context : Tensor
+            float ``[B, contexts]``.
+        noise : torch.Generator
+        """
+        decoded: Tensor = self.decoder(self.prior.draw(y, noise), context)
+        items = decoded.sigmoid() if self.images else decoded.clamp(self.low, self.high)
+        return items.reshape(-1, *self.item)
+
+
+class FeedbackNetwork(Network):
+    """A classifier whose layers behind a depth are also an encoder, with what decodes.
+
+    Parameters
+    ----------
+    network : Network
+        The classifier, which becomes a part of this one.
+    stream : StreamInfo
+    feedback : Feedback
+    depth : int
+        Depth of the items that are decoded.
+    gate_by : str
+        What contexts are: ``class`` or ``task``.
+    """
+
+    def __init__(
+        self, network: Network, stream: StreamInfo, feedback: Feedback, depth: int, gate_by: str
+    ) -> None:
+        super().__init__(network.backbone, stream)
+        self.head, self.feedback = network.head, feedback
+        self.depth, self.gate_by = depth, gate_by
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it can be asked for classes or tasks."""
+        return isinstance(self.feedback.prior, ClassPrior) or self.feedback.decoder.gated
+
+    def context(self, labels: Tensor, task: Tensor) -> Tensor:
+        """Return what opens the decoder's gates for each item: float ``[B, contexts]``.
+
+        Parameters
+        ----------
+        labels : Tensor
+            Classes, int64 ``[B]``, or probabilities of the classes, float ``[B, classes]``.
+        task : Tensor
+            int64 ``[B]``.
+        """
+        tasks, classes = self.classes_of.shape
+        if self.gate_by == "task":
+            return functional.one_hot(task, tasks).float()
+        return labels if labels.ndim > 1 else functional.one_hot(labels, classes).float()

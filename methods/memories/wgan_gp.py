@@ -1,0 +1,288 @@
+"""A Wasserstein GAN with gradient penalty that learns to draw items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import torch
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.core.training import Adam, OptimizerConfig
+from methods.memories.generator_network import GeneratorNetwork, Labelled, normal
+from methods.memories.neural import NeuralConfig
+from methods.memories.wgan_networks import ConvCritic, ConvGenerator, MlpCritic, MlpGenerator
+
+_HIDDEN = (400, 400)
+#: Added to a squared norm, of which the root has no slope at 0.
+_TINY = 1e-12
+#: Fewest items that batch norm takes the statistics of; what is drawn beyond need is dropped.
+_LEAST_BATCH = 32
+
+
+def gradient_penalties(
+    score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor
+) -> Tensor:
+    """Return how far the slope of a critic is from 1 between a real and a drawn item.
+
+    ``(‖∇D(εx + (1−ε)g)‖₂ − 1)²``, the norm over all values of an item, for each pair of items x
+    and g with an ε of its own (Gulrajani et al. 2017, arXiv:1704.00028, equation 3).
+
+    Parameters
+    ----------
+    score : callable
+        The critic: of items ``[B, ...]``, float ``[B]``, each from its own item alone.
+    real, fake : Tensor
+        float ``[B, ...]``, without gradients.
+    share : Tensor
+        float ``[B]``, each pair's ε.
+
+    Returns
+    -------
+    Tensor
+        float ``[B]``, differentiable in the critic's parameters.
+    """
+    between = torch.lerp(fake, real, share.view(-1, *[1] * (real.dim() - 1))).requires_grad_()
+    (slope,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
+    norm = slope.flatten(1).square().sum(1).add(_TINY).sqrt()
+    return (norm - 1).square()
+
+
+class WganGp(GeneratorNetwork):
+    """A generator, and a critic that tells its draws from items.
+
+    The loss of the critic D on items x and as many draws g is ``−(mean D(x) − mean D(g)) +
+    λ · mean penalty(x, g)``; the loss on new items and that on old ones are weighted. The
+    generator's is ``−mean D(g)``. Wasserstein GANs as a memory: Shin et al. 2017,
+    arXiv:1705.08690, section 4.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an item.
+    critic : Module
+        Of items and one-hot classes, or None: float ``[B]``.
+    generator : Module
+        Of latents float ``[B, latents + classes]``: items.
+    latents : int
+    classes : int
+    critic_steps : int
+        Updates of the critic for each one of the generator.
+    penalty : float
+        λ.
+    noise_std : float
+        Deviation of latents.
+    least_batch : int
+        Draws are made with at least as many others: where they depend on each other.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        critic: nn.Module,
+        generator: nn.Module,
+        latents: int,
+        classes: int = 0,
+        *,
+        critic_steps: int = 5,
+        penalty: float = 10.0,
+        noise_std: float = 1.0,
+        least_batch: int = 1,
+    ) -> None:
+        super().__init__(shape, classes)
+        self.critic, self.generator = critic, generator
+        self.latents, self.noise_std = latents, noise_std
+        self.critic_steps, self.penalty = critic_steps, penalty
+        self.least_batch = least_batch
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Name the critic and the generator: each has an optimiser."""
+        return {"critic": self.critic, "generator": self.generator}
+
+    def step(
+        self,
+        new: Labelled,
+        old: Labelled | None,
+        weight: float,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        noise: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Update the critic some times on the same items, each time with new draws; then the other.
+
+        Returns
+        -------
+        dict
+            ``critic``, its last loss, and of it the estimate ``wasserstein`` of the distance
+            between items and draws, and ``penalty``, times λ; ``generator``, its loss.
+        """
+        x, y, shares = _together(new, old, weight)
+        code = self._code(y, x)
+        terms: dict[str, Tensor] = {}
+        for _ in range(self.critic_steps):
+            with torch.no_grad():
+                fake = self._generate(len(x), y, noise)
+            optimizers["critic"].zero_grad()
+            terms = self._criticise(x, fake, code, shares, noise)
+            terms["critic"].backward()  # type: ignore[no-untyped-call]
+            optimizers["critic"].step()
+        optimizers["generator"].zero_grad()
+        with _held(self.critic):
+            scores = self.critic(self._generate(len(x), y, noise), code)
+            # Draws of no class are all alike, and count the same.
+            loss = -scores.mean() if code is None else -torch.dot(shares, scores)
+            loss.backward()
+        optimizers["generator"].step()
+        return {name: term.detach() for name, term in (terms | {"generator": loss}).items()}
+
+    def _criticise(
+        self,
+        x: Tensor,
+        fake: Tensor,
+        code: Tensor | None,
+        shares: Tensor,
+        noise: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Return the critic's loss on rows that count as ``shares`` says, float ``[B]``."""
+        both = None if code is None else torch.cat([code, code])
+        of_items, of_draws = self.critic(torch.cat([x, fake]), both).chunk(2)
+        mixture = torch.rand(len(x), generator=noise).to(x.device, non_blocking=True)
+        each = gradient_penalties(lambda between: self.critic(between, code), x, fake, mixture)
+        distance, penalty = torch.dot(shares, of_items - of_draws), torch.dot(shares, each)
+        penalty = self.penalty * penalty
+        return {"critic": penalty - distance, "wasserstein": distance, "penalty": penalty}
+
+    def _generate(self, n: int, y: Tensor | None, noise: torch.Generator) -> Tensor:
+        device = next(self.generator.parameters()).device
+        z = self.noise_std * normal(n, self.latents, noise=noise, device=device)
+        items: Tensor = self.generator(self.condition(y, z))
+        return items
+
+    def _code(self, y: Tensor | None, like: Tensor) -> Tensor | None:
+        """Return classes int64 ``[B]`` one-hot; None where they play no part."""
+        return None if y is None else functional.one_hot(y, self.classes).to(like.dtype)
+
+    def draw(self, n: int, y: Tensor | None, noise: torch.Generator) -> Tensor:
+        """Draw ``n`` items, float ``[n, *shape]``, of classes ``y`` where it is conditional."""
+        return self._generate(max(n, self.least_batch), y, noise)[:n]
+
+
+def _together(
+    new: Labelled, old: Labelled | None, weight: float
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return items, classes, and how much each row counts: both means, weighted, are one sum."""
+    x, y = new
+    shares = x.new_full((len(x),), (1.0 if old is None else weight) / len(x))
+    if old is None:
+        return x, y, shares
+    if y is not None and old.y is not None:
+        y = torch.cat([y, old.y])
+    rest = x.new_full((len(old.x),), (1 - weight) / len(old.x))
+    return torch.cat([x, old.x]), y, torch.cat([shares, rest])
+
+
+@contextmanager
+def _held(module: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a module without computing those of its parameters."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+class WganGpConfig(NeuralConfig):
+    """A Wasserstein GAN with gradient penalty."""
+
+    name: Literal["wgan-gp"] = "wgan-gp"
+    latents: PositiveInt = 100
+    """Normal variables that a draw is made of."""
+    channels: PositiveInt | None = None
+    """Convolutional networks of the published code for images, with this many maps at the widest;
+    64 there. Fully connected ones by default."""
+    hidden: Annotated[
+        tuple[PositiveInt, ...], Field(min_length=1, strict=False, validate_default=True)
+    ] = _HIDDEN
+    """Units of each hidden layer of fully connected networks, critic and generator alike; without
+    meaning for convolutional ones."""
+    batch_norm: Annotated[Literal["batch", "running"], Field(validate_default=True)] = "batch"
+    """Statistics that convolutional draws are normalised with: those of the ``batch`` that is
+    drawn, as in training, or ``running`` means from training. Without meaning for fully connected
+    networks, which have no batch norm; conditional ones always have ``running`` means, because a
+    batch of one class is not like those of training."""
+    critic_steps: PositiveInt = 5
+    """Updates of the critic for each one of the generator."""
+    penalty: NonNegativeFloat = 10.0
+    """Weight of the gradient penalty."""
+    noise_std: PositiveFloat = 1.0
+    """Deviation of latents, the same in training and for draws; 0.1 in the published code."""
+    optimizer: OptimizerConfig = Field(
+        default_factory=lambda: Adam(lr=1e-4, betas=(0.5, 0.9), reset="task")
+    )
+    """Of the critic, and of the generator. Whoever gives another one should give the ``betas`` of
+    Adam as well, here (0.5, 0.9). With ``reset: never`` its moments outlive a task, and count as
+    kept."""
+
+    @field_validator("hidden")
+    @classmethod
+    def _of_fully_connected(cls, hidden: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        # Configurations that differ in nothing but an option without meaning are the same.
+        return hidden if info.data.get("channels") is None else _HIDDEN
+
+    @field_validator("batch_norm")
+    @classmethod
+    def _of_convolutional(
+        cls, batch_norm: Literal["batch", "running"], info: ValidationInfo
+    ) -> Literal["batch", "running"]:
+        if info.data.get("channels") is None:
+            return "batch"
+        return "running" if info.data.get("conditional") else batch_norm
+
+    @property
+    def images_only(self) -> bool:
+        """Whether items have to be images."""
+        return self.channels is not None
+
+    def network(self, item: tuple[int, ...], classes: int) -> GeneratorNetwork:
+        """Make the network, untrained, with PyTorch's global generator.
+
+        Raises
+        ------
+        ValueError
+            If convolutional networks are asked for where items are no images, or too small ones.
+        """
+        critic: nn.Module
+        generator: nn.Module
+        if self.channels is None:
+            critic = MlpCritic(math.prod(item) + classes, self.hidden)
+            generator = MlpGenerator(self.latents + classes, self.hidden, item)
+        elif len(item) == 3:
+            running = self.batch_norm == "running"
+            critic = ConvCritic(self.channels, item, classes)
+            generator = ConvGenerator(self.latents + classes, self.channels, item, running)
+        else:
+            raise ValueError(
+                "channels make a convolutional generator of images, but activations are replayed: "
+                "leave out channels, for a fully connected one"
+            )
+        return WganGp(
+            item,
+            critic,
+            generator,
+            self.latents,
+            classes,
+            critic_steps=self.critic_steps,
+            penalty=self.penalty,
+            noise_std=self.noise_std,
+            least_batch=_LEAST_BATCH if self.images_only and self.batch_norm == "batch" else 1,
+        )
