@@ -50,7 +50,7 @@ _LOOKS = 4
 class BrainInspiredReplay(Classifier):
     r"""Replay what the classifier itself draws, as the top layer of a symmetrical autoencoder.
 
-    The five components of the paper, each of which can be left out:
+    The five components of the paper, of which all but the first can be left out:
 
     - *replay through feedback*: the classifier's layers are the encoder of a variational
       autoencoder, trained in the same steps by the same optimiser;
@@ -68,8 +68,10 @@ class BrainInspiredReplay(Classifier):
     negative evidence lower bound of the items, reconstruction and divergence in nats, divided by
     the number of values of an item (Methods, "Replay-through-Feedback", "Conditional replay").
 
-    What is replayed is drawn anew in each step from a copy of the network as it was before the
-    task, which is dropped after it: nothing is kept but the network.
+    What is replayed is drawn anew in each step, as many items of each class seen, from a copy of
+    the network as it was before the task. The copy is dropped after it: nothing is kept but the
+    network. Task-incremental, an item's label is one of its own task's classes; where classes
+    cannot be asked for, it is labelled for each past task, of which the loss is the mean.
 
     The published code divides the divergence by the number of pixels even where activations are
     replayed, whose reconstruction it divides by *their* number: the terms of the bound then have
@@ -83,6 +85,7 @@ class BrainInspiredReplay(Classifier):
         "replay_labels",
         "temperature",
         "latent_dim",
+        "decoder_widths",
         "prior",
         "modes",
         "gates",
@@ -106,6 +109,9 @@ class BrainInspiredReplay(Classifier):
         only."""
         latent_dim: PositiveInt = 100
         """Latent variables of the autoencoder."""
+        decoder_widths: Annotated[tuple[PositiveInt, ...], Field(strict=False)] | None = None
+        """Units of the decoder's hidden layers, from the code on; by default those of the fully
+        connected blocks behind the frozen ones, in reverse, or 400 and 400 where there are none."""
         prior: Literal["classes", "standard"] = "classes"
         """A learned normal distribution for each class, or a standard one for all."""
         modes: PositiveInt | None = Field(default=None, validate_default=True)
@@ -165,13 +171,13 @@ class BrainInspiredReplay(Classifier):
         depth, by_task = config.freeze_depth, stream.scenario is Scenario.DOMAIN_INCREMENTAL
         gate_by = config.gate_by or ("task" if by_task else "class")
         contexts = stream.tasks if gate_by == "task" else stream.classes
-        item = backbone.shapes[depth]
+        item, given = backbone.shapes[depth], config.decoder_widths
         prior: ClassPrior | StandardPrior = StandardPrior(config.latent_dim)
         if config.modes is not None:
             prior = ClassPrior(stream.classes, config.modes, config.latent_dim)
         decoder = Decoder(
             config.latent_dim,
-            mirrored_widths(backbone, depth),
+            mirrored_widths(backbone, depth) if given is None else given,
             math.prod(item),
             contexts if config.gates else 0,
             config.gates,
@@ -221,7 +227,7 @@ class BrainInspiredReplay(Classifier):
         if old is not None:
             replayed = {"replay": self.replay_loss(logits[new:], old)}
             bound = self._bound(errors[new:], code.rows(slice(new, None)), self._labels(old))
-            replayed |= {f"replay {name}": term for name, term in bound.items()}
+            replayed |= {f"replay_{name}": term for name, term in bound.items()}
             terms |= {name: (1 - weight) * term for name, term in replayed.items()}
         return terms
 

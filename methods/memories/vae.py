@@ -19,6 +19,9 @@ from methods.memories.neural import NeuralConfig
 #: bound the density at a unit that is always silent grows for ever. A draw gains a variance of at
 #: most 1/400 of the data's from it.
 _LEAST = math.log(0.05)
+#: Adam moves a weight by about its learning rate a step, however steep the loss: at 1e-3 it would
+#: take 700 steps to halve a deviation. The logarithm is the weight times this.
+_PACE = 10
 
 
 class Vae(LikelihoodNetwork):
@@ -62,7 +65,7 @@ class Vae(LikelihoodNetwork):
         self.encoder = _layers([values + classes, *hidden, 2 * latents])
         self.decoder = _layers([latents + classes, *reversed(hidden), values])
         if not self.images:
-            self.free_log_deviation = nn.Parameter(torch.zeros(values))
+            self.slow_log_deviation = nn.Parameter(torch.zeros(values))
 
     @property
     def log_deviation(self) -> Tensor:
@@ -70,7 +73,7 @@ class Vae(LikelihoodNetwork):
 
         The bound is smooth: a deviation that is near it can still be learnt.
         """
-        return _LEAST + functional.softplus(self.free_log_deviation - _LEAST)
+        return _LEAST + functional.softplus(_PACE * self.slow_log_deviation - _LEAST)
 
     def encode(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the posterior of items: means and logarithms of variances, ``[B, latents]``."""

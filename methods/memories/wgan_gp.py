@@ -128,13 +128,14 @@ class WganGp(GeneratorNetwork):
         """
         x, y, shares = _together(new, old, weight)
         code = self._code(y, x)
+        learnt = [*self.critic.parameters()]  # and no gradients of what a penalty lies between
         terms: dict[str, Tensor] = {}
         for _ in range(self.critic_steps):
             with torch.no_grad():
                 fake = self._generate(len(x), y, noise)
             optimizers["critic"].zero_grad()
             terms = self._criticise(x, fake, code, shares, noise)
-            terms["critic"].backward()  # type: ignore[no-untyped-call]
+            terms["critic"].backward(inputs=learnt)  # type: ignore[no-untyped-call]
             optimizers["critic"].step()
         optimizers["generator"].zero_grad()
         with _held(self.critic):

@@ -51,6 +51,12 @@ def generator(name: str, refresh: str, **options: Any) -> dict[str, Any]:
 
 #: Options that only some methods have, in the order of their cases above.
 OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
+    "bi-r": (
+        {"latent_dim": 4},
+        {"latent_dim": 4, "prior": "standard", "gates": 0.0},
+        {"latent_dim": 4, "decoder_widths": (16,), "modes": 2, "gate_by": "task"},
+        {"latent_dim": 4, "replay_labels": "hard"},
+    ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),

@@ -63,7 +63,7 @@ def test_terms_are_those_of_torch_distributions(shape: tuple[int, ...], classes:
     network, (x, y) = make(shape, classes), items(shape, classes)
     if not network.images:
         with torch.no_grad():
-            network.free_log_deviation.copy_(torch.linspace(-4, 1, *shape))
+            network.slow_log_deviation.copy_(torch.linspace(-0.4, 0.1, *shape))
     terms = network.losses(x, y, seeded())
     assert {name: term.shape for name, term in terms.items()} == {
         "reconstruction": (10,),
@@ -137,34 +137,36 @@ def test_parameters_of_the_comparison_network() -> None:
     assert sum(p.numel() for p in latents.parameters()) == 1_069_784 - 2 * 720 * 400 - 720 + 64
 
 
+def trained(network: Vae, x: Tensor, steps: int) -> Vae:
+    optimizer, noise = torch.optim.Adam(network.parameters(), 2e-3), seeded(1)
+    for _ in range(steps):
+        network.step(Labelled(x, None), None, 1.0, {"generator": optimizer}, noise)
+    return network
+
+
 def test_gradients_stay_finite() -> None:
     """At certain pixels, far outliers, and activations that never vary, after many steps."""
     extremes = torch.tensor([0.0, 1.0]).repeat(64, 12).view(-1, *IMAGE)
     rows = torch.randn(128, *ROW, generator=seeded())
-    rows[:, 0], rows[0] = 0.0, 40.0
+    rows[0], rows[:, 0] = 40.0, 0.0
     for x in (extremes, rows):
-        network = make(tuple(x.shape[1:]))
-        optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-        for _ in range(300):
-            network.step(Labelled(x, None), None, 1.0, {"generator": optimizer}, seeded())
+        network = trained(make(tuple(x.shape[1:])), x, 500)
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
         assert network.draw(50, None, seeded()).isfinite().all()
         if not network.images:
-            assert 0.05 <= network.log_deviation[0].exp() < 0.06
-            assert network.log_deviation[1:].exp().min() > 0.1
+            least, *others = network.log_deviation.exp().tolist()
+            assert 0.05 <= least < 0.1
+            assert min(others) > 0.3
 
 
 def test_a_deviation_at_its_bound_can_grow_again() -> None:
     network = make(ROW)
     with torch.no_grad():
-        network.free_log_deviation.fill_(-6)
-    assert torch.allclose(network.log_deviation.exp(), torch.tensor(0.05), rtol=0.1)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    x = torch.randn(64, *ROW, generator=seeded())
-    noise = seeded(1)
-    for _ in range(1000):
-        network.step(Labelled(x, None), None, 1.0, {"generator": optimizer}, noise)
-    assert network.log_deviation.exp().min() > 0.1
+        network.slow_log_deviation.fill_(-0.6)
+        network.decoder[-1].weight.zero_()  # type: ignore[operator]
+    torch.testing.assert_close(network.log_deviation.exp(), torch.full(ROW, 0.05), rtol=0.1, atol=0)
+    trained(network, torch.randn(64, *ROW, generator=seeded()), 300)
+    assert network.log_deviation.exp().min() > 0.15
 
 
 # What it learns of real digits
@@ -200,15 +202,11 @@ def told(memory: NeuralMemory, x: Tensor) -> tuple[float, int, float]:
     network = memory.network
     assert isinstance(network, Vae)
     with torch.no_grad():
-        mean, _ = network.encode(x, None)
-        kl = network.losses(x, None, seeded())["kl"].mean() / (len(x) if _cheats(network) else 1)
+        mean, log_variance = network.encode(x, None)
+        kl = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0)).sum(1).mean()
         error = (network.decode(mean, None).sigmoid() - x.flatten(1)).square().mean()
     usual = (x - x.mean(0)).square().mean()
     return float(kl), int((mean.var(0) > 0.01).sum()), float(error / usual)
-
-
-def _cheats(network: Vae) -> bool:
-    return isinstance(network, BatchSum)
 
 
 def test_the_posterior_tells_digits_apart_and_collapses_under_a_batch_sum() -> None:
@@ -282,7 +280,7 @@ def test_draws_have_the_noise_of_the_model() -> None:
     network = make((2,))
     with torch.no_grad():
         network.decoder[-1].weight.zero_()  # type: ignore[operator]
-        network.free_log_deviation.copy_(torch.tensor([0.0, -1.0]))
+        network.slow_log_deviation.copy_(torch.tensor([0.0, -0.1]))
     x = network.draw(20_000, None, seeded())
     torch.testing.assert_close(x.std(0), network.log_deviation.exp(), rtol=0.03, atol=0)
     torch.testing.assert_close(x.mean(0), network.decoder[-1].bias, rtol=0, atol=0.03)  # type: ignore[arg-type]
@@ -329,7 +327,7 @@ def test_mistakes(wrong: dict[str, Any]) -> None:
 def test_an_untrained_network_loses_what_noise_would() -> None:
     """About log 2 a pixel, and log √(2πe) a standardised activation: nats, not means of them."""
     pixels = make((1, 28, 28), latents=100).losses(torch.rand(50, 1, 28, 28), None, seeded())
-    assert float(pixels["reconstruction"].mean()) == pytest.approx(784 * math.log(2), rel=0.01)
+    assert pixels["reconstruction"].mean().item() == pytest.approx(784 * math.log(2), rel=0.01)
     rows = make((200,)).losses(torch.randn(50, 200, generator=seeded(1)), None, seeded())
     entropy = 200 * 0.5 * math.log(2 * math.pi * math.e)
-    assert float(rows["reconstruction"].mean()) == pytest.approx(entropy, rel=0.05)
+    assert rows["reconstruction"].mean().item() == pytest.approx(entropy, rel=0.05)
