@@ -9,9 +9,11 @@ from pydantic import BeforeValidator, Field
 from methods.core.config import by_preset
 from methods.memories.buffer import Buffer, BufferConfig
 from methods.memories.class_mixtures import GaussianConfig, GmmConfig, KMeansConfig
+from methods.memories.flow import FlowConfig
 from methods.memories.memory import Memory, Setting
 from methods.memories.neural import NeuralConfig
 from methods.memories.vae import VaeConfig
+from methods.memories.wgan_gp import WganGpConfig
 
 #: Names that stand for options of another memory: the configuration is the same as if they were
 #: written out.
@@ -20,7 +22,13 @@ PRESETS: dict[str, dict[str, Any]] = {"cvae": {"name": "vae", "conditional": Tru
 
 #: Any memory, told apart by its ``name``; a bare name stands for that memory's defaults.
 MemoryConfig = Annotated[
-    BufferConfig | GaussianConfig | GmmConfig | KMeansConfig | VaeConfig,
+    BufferConfig
+    | GaussianConfig
+    | GmmConfig
+    | KMeansConfig
+    | VaeConfig
+    | WganGpConfig
+    | FlowConfig,
     Field(discriminator="name"),
     BeforeValidator(by_preset(PRESETS)),
 ]
@@ -29,6 +37,7 @@ __all__ = [
     "PRESETS",
     "Buffer",
     "BufferConfig",
+    "FlowConfig",
     "GaussianConfig",
     "GmmConfig",
     "KMeansConfig",
@@ -37,4 +46,5 @@ __all__ = [
     "NeuralConfig",
     "Setting",
     "VaeConfig",
+    "WganGpConfig",
 ]

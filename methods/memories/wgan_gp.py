@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import (
@@ -126,41 +126,36 @@ class WganGp(GeneratorNetwork):
             ``critic``, its last loss, and of it the estimate ``wasserstein`` of the distance
             between items and draws, and ``penalty``, times λ; ``generator``, its loss.
         """
-        x, y, shares = _together(new, old, weight)
-        code = self._code(y, x)
+        rows = _together(new, old, weight)
         learnt = [*self.critic.parameters()]  # and no gradients of what a penalty lies between
         terms: dict[str, Tensor] = {}
         for _ in range(self.critic_steps):
             with torch.no_grad():
-                fake = self._generate(len(x), y, noise)
+                fake = self._generate(len(rows.of_draws), rows.y, noise)
             optimizers["critic"].zero_grad()
-            terms = self._criticise(x, fake, code, shares, noise)
+            terms = self._criticise(rows, fake, noise)
             terms["critic"].backward(inputs=learnt)  # type: ignore[no-untyped-call]
             optimizers["critic"].step()
         optimizers["generator"].zero_grad()
         with _held(self.critic):
-            scores = self.critic(self._generate(len(x), y, noise), code)
-            # Draws of no class are all alike, and count the same.
-            loss = -scores.mean() if code is None else -torch.dot(shares, scores)
-            loss.backward()
+            fake = self._generate(len(rows.of_draws), rows.y, noise)
+            scores = self.critic(fake, self._code(rows.y, fake))
+            loss = -torch.dot(rows.of_draws, scores)
+            loss.backward()  # type: ignore[no-untyped-call]
         optimizers["generator"].step()
         return {name: term.detach() for name, term in (terms | {"generator": loss}).items()}
 
-    def _criticise(
-        self,
-        x: Tensor,
-        fake: Tensor,
-        code: Tensor | None,
-        shares: Tensor,
-        noise: torch.Generator,
-    ) -> dict[str, Tensor]:
-        """Return the critic's loss on rows that count as ``shares`` says, float ``[B]``."""
+    def _criticise(self, rows: _Rows, fake: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """Return the critic's loss, and its terms."""
+        x, code = rows.x, self._code(rows.y, fake)
         both = None if code is None else torch.cat([code, code])
-        of_items, of_draws = self.critic(torch.cat([x, fake]), both).chunk(2)
+        scores = self.critic(torch.cat([x, fake]), both)
+        distance = torch.dot(rows.of_items, scores[: len(x)])
+        distance = distance - torch.dot(rows.of_draws, scores[len(x) :])
         mixture = torch.rand(len(x), generator=noise).to(x.device, non_blocking=True)
+        fake = fake[rows.partner]
         each = gradient_penalties(lambda between: self.critic(between, code), x, fake, mixture)
-        distance, penalty = torch.dot(shares, of_items - of_draws), torch.dot(shares, each)
-        penalty = self.penalty * penalty
+        penalty = self.penalty * torch.dot(rows.of_items, each)
         return {"critic": penalty - distance, "wasserstein": distance, "penalty": penalty}
 
     def _generate(self, n: int, y: Tensor | None, noise: torch.Generator) -> Tensor:
@@ -178,18 +173,35 @@ class WganGp(GeneratorNetwork):
         return self._generate(max(n, self.least_batch), y, noise)[:n]
 
 
-def _together(
-    new: Labelled, old: Labelled | None, weight: float
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return items, classes, and how much each row counts: both means, weighted, are one sum."""
-    x, y = new
-    shares = x.new_full((len(x),), (1.0 if old is None else weight) / len(x))
-    if old is None:
-        return x, y, shares
-    if y is not None and old.y is not None:
-        y = torch.cat([y, old.y])
-    rest = x.new_full((len(old.x),), (1 - weight) / len(old.x))
-    return torch.cat([x, old.x]), y, torch.cat([shares, rest])
+class _Rows(NamedTuple):
+    """New and old items in one batch of which each row counts as its half does.
+
+    ``x`` float ``[B, *shape]``; ``y`` int64 ``[B]`` or None. ``of_items`` float ``[B]`` and
+    ``of_draws`` float ``[D]`` are how much each counts, 1 altogether; ``partner`` int64 ``[B]`` is
+    the draw that each item is compared with.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    of_items: Tensor
+    of_draws: Tensor
+    partner: Tensor
+
+
+def _together(new: Labelled, old: Labelled | None, weight: float) -> _Rows:
+    """Join items: draws of no class serve new and old ones alike, others those of their class."""
+    halves, weights = ([new], [1.0]) if old is None else ([new, old], [weight, 1 - weight])
+    x = torch.cat([half.x for half in halves])
+    y = None if new.y is None else torch.cat([half.y for half in halves if half.y is not None])
+    sizes = torch.tensor([len(half.x) for half in halves])
+    of_items = (torch.tensor(weights) / sizes).repeat_interleave(sizes)
+    if y is None:
+        partner = torch.cat([torch.arange(len(half.x)) for half in halves])
+    else:
+        partner = torch.arange(len(x))
+    of_draws = torch.zeros(int(partner.max()) + 1).index_add_(0, partner, of_items)
+    moved = (each.to(x.device, non_blocking=True) for each in (of_items, of_draws, partner))
+    return _Rows(x, y, *moved)
 
 
 @contextmanager
@@ -209,8 +221,8 @@ class WganGpConfig(NeuralConfig):
     latents: PositiveInt = 100
     """Normal variables that a draw is made of."""
     channels: PositiveInt | None = None
-    """Convolutional networks of the published code for images, with this many maps at the widest;
-    64 there. Fully connected ones by default."""
+    """Convolutional networks as in the published code, for images alone, with so many maps of the
+    largest size: 64 there. Fully connected ones by default."""
     hidden: Annotated[
         tuple[PositiveInt, ...], Field(min_length=1, strict=False, validate_default=True)
     ] = _HIDDEN

@@ -18,6 +18,27 @@ _LEAST_SIDE = 16
 _DEVIATION = 0.02
 
 
+class LeakyReLU(nn.Module):
+    """``x`` where it is positive, else ``slope · x``: a factor that is a constant to autograd.
+
+    A penalty on a critic's slope is differentiated twice. The second derivative of a leaky ReLU
+    is 0; PyTorch's own carries those zeros back through the whole critic.
+
+    Parameters
+    ----------
+    slope : float
+    """
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to each value."""
+        factor = (x.detach() > 0).to(x.dtype).mul_(1 - self.slope).add_(self.slope)
+        return x * factor
+
+
 class MlpGenerator(nn.Module):
     """Fully connected layers with ReLU; a sigmoid ends what draws images.
 
@@ -64,7 +85,7 @@ class MlpCritic(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for width in hidden:
-            layers += [nn.Linear(inputs, width), nn.LeakyReLU(_SLOPE)]
+            layers += [nn.Linear(inputs, width), LeakyReLU(_SLOPE)]
             inputs = width
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, 1))
 
@@ -122,13 +143,15 @@ class ConvGenerator(nn.Module):
         self.project = nn.Linear(inputs, math.prod(self.first))
         self.layers = nn.Sequential(*layers)
         self.apply(_initialise)
+        # Transposed convolutions take half the time of what they take otherwise.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, z: Tensor) -> Tensor:
         """Turn latents, float ``[B, inputs]``, into images ``[B, C, H, W]`` in [0, 1]."""
         x: Tensor = self.layers(self.project(z).view(len(z), *self.first))
         height, width = self.size
         top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-        return x[:, :, top : top + height, left : left + width]
+        return x[:, :, top : top + height, left : left + width].contiguous()
 
 
 class ConvCritic(nn.Module):
@@ -167,7 +190,7 @@ class ConvCritic(nn.Module):
         inputs, maps = images + classes, channels
         for stride in (2, 2, 2, 1):
             layers.append(nn.Conv2d(inputs, maps, 4, stride=stride, padding=1))
-            layers.append(nn.LeakyReLU(_PUBLISHED_SLOPE))
+            layers.append(LeakyReLU(_PUBLISHED_SLOPE))
             inputs, maps = maps, 2 * maps
         flat = inputs * math.prod(side // 8 - 1 for side in size)
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, 1))
