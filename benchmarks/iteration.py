@@ -1,4 +1,4 @@
-"""Cost of a training iteration of ``naive`` and ``latent-replay``, relative to a bare PyTorch loop.
+"""Cost of an iteration of ``naive``, ``latent-replay`` and ``dgr`` over that of a bare PyTorch loop.
 
 The floor is what a researcher writes by hand over tensors in memory: index, scale, forward,
 cross-entropy, backward, step. No mask, no hooks, no look at the loss. Both arms train MLP
@@ -9,25 +9,32 @@ interleaved, median of the ratios of pairs. Measured standing alone and inside a
 ``latent-replay`` is measured alone, on the second task, behind one frozen layer: its floor draws
 128 activations of the task and as many stored ones by index, and trains the rest of the network.
 What is done once a task, the pass through the frozen layer, is in neither arm.
+
+``dgr`` is measured alone, on the second task, all of it: each step of the classifier draws and
+labels 128 images beside 128 new ones, and each step of the VAE 784-400-400-z100 draws 128 of its
+frozen copy. Its floor does the same arithmetic, in floating point, without rounding to bytes.
 """
 
 from __future__ import annotations
 
+import copy
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from _common import Verdict, arguments, progress, status_of
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from methods.core.rng import Rng
 from methods.core.task import Batch, Task
 from methods.core.training import Budget
+from methods.dgr import DeepGenerativeReplay
 from methods.naive import Naive
 from methods.replay import LatentReplay
 from orchestrator.data.stream_config import StreamConfig
@@ -130,6 +137,91 @@ def measure_latent(data: Path, pairs: int, iterations: int) -> list[tuple[float,
     return seconds[1:]  # the first pays for imports and the first touch of pages
 
 
+class Vae(nn.Module):
+    """A VAE as one writes it by hand: 784-400-400, 100 latents, mirrored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(*_layers(784, 400, 400), nn.Linear(400, 200))
+        self.decoder = nn.Sequential(*_layers(100, 400, 400), nn.Linear(400, 784))
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the negative bound on the log-likelihood of pixels ``[B, 784]``, mean of items."""
+        mean, log_variance = self.encoder(x).chunk(2, 1)
+        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        pixels = binary_cross_entropy_with_logits(self.decoder(z), x, reduction="none").sum(1)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1)
+        bound: torch.Tensor = (pixels + divergence).mean()
+        return bound
+
+
+def _layers(*sizes: int) -> list[nn.Module]:
+    return [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), nn.ReLU())]
+
+
+def bare_dgr(x: torch.Tensor, y: torch.Tensor, iterations: int) -> Callable[[], None]:
+    """Return the plain loops over a task: the solver's, and then the generator's."""
+    solver, vae = nn.Sequential(*_layers(784, 400, 400), nn.Linear(400, 10)), Vae()
+    old_solver, old_decoder = copy.deepcopy(solver), copy.deepcopy(vae.decoder)
+
+    @torch.no_grad()
+    def replayed() -> torch.Tensor:
+        drawn: torch.Tensor = old_decoder(torch.randn(BATCH, 100)).sigmoid()
+        return drawn
+
+    def new(index: torch.Tensor) -> torch.Tensor:
+        return x[index].flatten(1).float() / 255
+
+    def solver_loss(index: torch.Tensor) -> torch.Tensor:
+        old = replayed()
+        with torch.no_grad():
+            labels = old_solver(old).argmax(1)
+        logits = solver(torch.cat([new(index), old]))
+        losses = cross_entropy(logits[:BATCH], y[index]), cross_entropy(logits[BATCH:], labels)
+        return (losses[0] + losses[1]) / 2
+
+    def vae_loss(index: torch.Tensor) -> torch.Tensor:
+        return vae.loss(torch.cat([new(index), replayed()]))
+
+    loops = (
+        plain_loop(solver, len(x), solver_loss, iterations),
+        plain_loop(vae, len(x), vae_loss, iterations),
+    )
+
+    def both() -> None:
+        for loop in loops:
+            loop()
+
+    return both
+
+
+def measure_dgr(data: Path, pairs: int, iterations: int) -> list[tuple[float, float]]:
+    """Return CPU seconds per iteration of deep generative replay and of its bare loops."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    iterations = max(30, iterations // 3)  # each is some of naive's
+    stream = open_stream(StreamConfig(dataset="split-mnist"), data)
+    task = stream.task(1)
+    images = task.train.gather(torch.arange(len(task.train)))
+    assert images.y is not None
+
+    def second_task() -> Callable[[], None]:
+        budget = Budget(iterations=iterations, batch_size=BATCH)
+        method = DeepGenerativeReplay(
+            DeepGenerativeReplay.Config(budget=budget), stream.info, Rng(0)
+        )
+        method.learn(stream.task(0))
+        return partial(method.learn, stream.task(1), TrialLog())
+
+    seconds = []
+    for pair in range(pairs + 1):
+        arms = {"engram": second_task(), "bare": bare_dgr(images.x, images.y, iterations)}
+        turn = list(arms) if pair % 2 else list(arms)[::-1]
+        taken = {arm: cpu_seconds(arms[arm]) / iterations for arm in turn}
+        seconds.append((taken["engram"], taken["bare"]))
+    return seconds[1:]  # the first pays for imports and the first touch of pages
+
+
 def cpu_seconds(loop: Callable[[], None]) -> float:
     """Return the CPU time that the whole process takes for a call."""
     start = time.process_time()
@@ -185,6 +277,7 @@ def main() -> int:
         ("naive, standing alone", measure),
         ("naive, inside a Ray actor", in_ray_actor),
         ("latent-replay", measure_latent),
+        ("dgr", measure_dgr),
     )
     for place, run in places:
         seconds = run(options.data.resolve(), options.pairs, options.iterations)

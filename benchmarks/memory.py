@@ -21,6 +21,7 @@ import psutil
 import ray
 from _common import Verdict, arguments, progress, status_of, write_space
 
+from orchestrator.audit.config import Audit
 from orchestrator.checkpoints import Keep
 from orchestrator.local_ray import scratch_folder, start_local_ray
 from orchestrator.plan import make_plan
@@ -71,7 +72,8 @@ def jobs(data: Path, results: Storage) -> list[dict[str, Any]]:
         )
         plan = make_plan(space, data)
     trials = sorted(plan.trials, key=lambda trial: trial.config.seed)
-    more = plan.space.resources, data, results, {"space": "", "commit": ""}, Watch(), Keep()
+    about = {"space": "", "commit": ""}
+    more = plan.space.resources, data, results, about, Watch(), Keep(), Audit()
     return [{"trial": t.id, "job": job(t, plan.environment, *more)} for t in trials]
 
 
