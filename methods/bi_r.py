@@ -278,7 +278,7 @@ class BrainInspiredReplay(Classifier):
 
     def _show(self, log: Log, name: str) -> None:
         """Report images drawn now, a row of each class seen, from a generator of their own."""
-        if self.network.depth:
+        if self.network.depth or log is SILENT:
             return
         past = self._past(self.network, self.tasks_seen)
         draws = self.rng.at(self.tasks_seen).of("feedback").generator(name, self.device)

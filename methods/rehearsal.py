@@ -96,8 +96,15 @@ class Rehearsal(Classifier):
         @classmethod
         def _behind_frozen_blocks(cls, depth: int | None, info: ValidationInfo) -> int | None:
             frozen = info.data.get("freeze_depth")  # absent where it is wrong itself
-            if frozen is None or depth is None:
+            if frozen is None:
                 return frozen
+            depth = frozen if depth is None else depth
+            memory = info.data.get("memory")
+            if depth and isinstance(memory, NeuralConfig) and memory.images_only:
+                raise ValueError(
+                    f"the memory {memory.name} draws images as it is configured, and depth {depth} "
+                    "is one of activations; give depth 0, or leave out channels"
+                )
             if depth > frozen:
                 raise ValueError(
                     f"depth {depth} lies behind blocks that go on learning: what is stored there "

@@ -99,18 +99,24 @@ class ClassPrior(nn.Module):
 
     def log_density(self, z: Tensor, labels: Tensor) -> Tensor:
         """Return log p(z) of each row of ``z``, float ``[B, D]``, under its labels: ``[B]``."""
-        modes = self.means.shape[1]
+        classes, modes, _ = self.means.shape
         if labels.ndim == 1:
-            of_modes = normal_log_density(
-                z.unsqueeze(1), self.means[labels], self.log_variances[labels]
-            )
-            return of_modes.logsumexp(1) - math.log(modes)
-        # Only classes that some row may be of.
-        seen = labels.detach().gt(0).any(0).nonzero().squeeze(1)
-        means, log_variances = self.means[seen], self.log_variances[seen]
-        of_modes = normal_log_density(z[:, None, None], means, log_variances)
-        of_classes = of_modes.logsumexp(2) - math.log(modes)
-        return (of_classes + labels[:, seen].log()).logsumexp(1)
+            parts = self.means[labels], self.log_variances[labels]
+            return normal_log_density(z.unsqueeze(1), *parts).logsumexp(1) - math.log(modes)
+        weights = labels.log() - math.log(modes)
+        of_modes = self._log_densities(z).unflatten(1, (classes, modes))  # type: ignore[no-untyped-call]
+        return torch.logsumexp(of_modes + weights.unsqueeze(2), (1, 2))
+
+    def _log_densities(self, z: Tensor) -> Tensor:
+        """Return that of each row under each normal: float ``[B, classes · modes]``.
+
+        (z - μ)² is multiplied out, so that nothing of size B · C · K · D is made.
+        """
+        means, log_variances = self.means.flatten(0, 1), self.log_variances.flatten(0, 1)
+        precisions = (-log_variances).exp()
+        scaled = means * precisions
+        constants = (scaled * means + log_variances).sum(1) + self.dim * math.log(2 * math.pi)
+        return -0.5 * torch.addmm(constants, z.square(), precisions.T) + z @ scaled.T
 
 
 def normal_divergence(

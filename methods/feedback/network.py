@@ -58,8 +58,7 @@ class Feedback(nn.Module):
     ) -> None:
         super().__init__()
         self.item, self.images = item, images
-        self.mean = nn.Linear(features, prior.dim)
-        self.log_variance = nn.Linear(features, prior.dim)
+        self.code = nn.Linear(features, 2 * prior.dim)
         self.prior, self.decoder = prior, decoder
         if not images:  # of each value over all that was seen: draws are cut to it
             self.register_buffer("low", torch.full((self.values,), torch.inf))
@@ -72,7 +71,8 @@ class Feedback(nn.Module):
 
     def encode(self, hidden: Tensor, noise: torch.Generator) -> Code:
         """Read the code off the last hidden layer, float ``[B, features]``, and draw from it."""
-        return Code.drawn(self.mean(hidden), self.log_variance(hidden), noise)
+        mean, log_variance = self.code(hidden).chunk(2, 1)
+        return Code.drawn(mean, log_variance, noise)
 
     @torch.no_grad()
     def see(self, items: Tensor) -> None:
@@ -132,12 +132,16 @@ class FeedbackNetwork(Network):
         What contexts are: ``class`` or ``task``.
     """
 
+    pure: Tensor
+
     def __init__(
         self, network: Network, stream: StreamInfo, feedback: Feedback, depth: int, gate_by: str
     ) -> None:
         super().__init__(network.backbone, stream)
         self.head, self.feedback = network.head, feedback
         self.depth, self.gate_by = depth, gate_by
+        contexts = len(self.classes_of) if gate_by == "task" else self.classes_of.shape[1]
+        self.register_buffer("pure", torch.eye(contexts), persistent=False)
 
     @property
     def conditional(self) -> bool:
@@ -154,7 +158,6 @@ class FeedbackNetwork(Network):
         task : Tensor
             int64 ``[B]``.
         """
-        tasks, classes = self.classes_of.shape
         if self.gate_by == "task":
-            return functional.one_hot(task, tasks).float()
-        return labels if labels.ndim > 1 else functional.one_hot(labels, classes).float()
+            return self.pure[task]
+        return labels if labels.ndim > 1 else self.pure[labels]

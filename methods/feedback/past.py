@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -62,28 +63,35 @@ class Past:
         classes: tuple[int, ...] | None = None,
         task: int | None = None,
     ) -> Wanted:
-        """Choose what to draw, in random order: as much of each class, and of each task with it.
+        """Choose what to draw, evenly over the classes, and tasks, in random order.
 
         Raises
         ------
         LookupError
             If nothing that fits has been learnt.
         """
-        pairs = [
-            (label, index)
-            for index, labels in enumerate(self.stream.classes_of[: self.tasks])
-            for label in labels
-            if (classes is None or label in classes) and task in (None, index)
-        ]
-        if not pairs:
+        pairs = self._learnt
+        if classes is not None:
+            pairs = pairs[torch.isin(pairs[:, 0], pairs.new_tensor(classes))]
+        if task is not None:
+            pairs = pairs[pairs[:, 1] == task]
+        if not len(pairs):
             raise LookupError(f"nothing has been learnt of classes {classes}, task {task}")
+        rounds = -(-n // len(pairs))
+        order = torch.randperm(rounds * len(pairs), generator=draws, device=pairs.device)[:n]
+        return Wanted(*pairs[order % len(pairs)].unbind(1))
+
+    @cached_property
+    def _learnt(self) -> Tensor:
+        """Each class with each of its tasks: int64 ``[P, 2]``."""
+        seen = self.stream.classes_of[: self.tasks]
+        pairs = [(label, index) for index, labels in enumerate(seen) for label in labels]
         device = self.network.classes_of.device
-        table = torch.tensor(pairs, device=device)
-        # Whoever comes first gets one more where n is no multiple: let that be chance.
-        order = torch.randperm(len(table), generator=draws, device=device)
-        rows = order[torch.arange(n, device=device) % len(table)]
-        y, tasks = table[rows[torch.randperm(n, generator=draws, device=device)]].unbind(1)
-        return Wanted(y, tasks)
+        return torch.tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2)
+
+    @cached_property
+    def _classes(self) -> Tensor:
+        return self.stream.eligible(self.tasks).to(self.network.classes_of.device)
 
     def draw(self, wanted: Wanted, draws: torch.Generator) -> Tensor:
         """Draw an item for each: float ``[B, *item]``."""
@@ -105,7 +113,7 @@ class Past:
         """
         classes_of = self.network.classes_of
         if self.stream.scenario is not Scenario.TASK_INCREMENTAL:
-            return self.stream.eligible(self.tasks).to(classes_of.device)
+            return self._classes
         return (
             classes_of[wanted.task] if self.network.conditional else classes_of[: self.tasks, None]
         )

@@ -310,6 +310,11 @@ class NeuralConfig(Config):
         return self.conditional
 
     @property
+    def images_only(self) -> bool:
+        """Whether items have to be images."""
+        return False
+
+    @property
     def stores(self) -> bool:
         """Whether a budget of stored items has a meaning."""
         return self.refresh != "step"

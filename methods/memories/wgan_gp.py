@@ -98,7 +98,7 @@ class WganGp(GeneratorNetwork):
         critic_steps: int = 5,
         penalty: float = 10.0,
         noise_std: float = 1.0,
-        least_batch: int = 1,
+        least_batch: int = 0,
     ) -> None:
         super().__init__(shape, classes)
         self.critic, self.generator = critic, generator
@@ -297,5 +297,5 @@ class WganGpConfig(NeuralConfig):
             critic_steps=self.critic_steps,
             penalty=self.penalty,
             noise_std=self.noise_std,
-            least_batch=_LEAST_BATCH if self.images_only and self.batch_norm == "batch" else 1,
+            least_batch=_LEAST_BATCH if self.images_only and self.batch_norm == "batch" else 0,
         )

@@ -49,14 +49,18 @@ def generator(name: str, refresh: str, **options: Any) -> dict[str, Any]:
     return {"buffer_size": 20, "memory": {"name": name, "refresh": refresh, **options}}
 
 
+#: For a method whose steps are long.
+SHORT: dict[str, Any] = {"budget": {"iterations": 2, "batch_size": 16}}
+
 #: Options that only some methods have, in the order of their cases above.
 OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "bi-r": (
-        {"latent_dim": 4},
-        {"latent_dim": 4, "prior": "standard", "gates": 0.0},
-        {"latent_dim": 4, "decoder_widths": (16,), "modes": 2, "gate_by": "task"},
-        {"latent_dim": 4, "replay_labels": "hard"},
+        SHORT | {"decoder_widths": (8,)},
+        SHORT | {"decoder_widths": (), "prior": "standard", "gates": 0.0},
+        SHORT | {"decoder_widths": (8,), "modes": 2, "gate_by": "task"},
+        SHORT | {"decoder_widths": (), "replay_labels": "hard"},
     ),
+    "der++": ({}, {"depth": 0}, {}, {}),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),

@@ -172,6 +172,7 @@ def test_images_are_shown_while_the_generator_learns_and_after() -> None:
         ({"replay_labels": "gold"}, "replay_labels"),
         ({"memory": {"name": "vae", "refresh": "once"}}, "refresh"),
         ({"memory": {"name": "vae", "iterations": 0}}, "iterations"),
+        ({"memory": {"name": "wgan-gp", "channels": 8}, "freeze_depth": 1, "depth": 1}, "images"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], message: str) -> None:

@@ -38,7 +38,8 @@ def test_tasks_and_their_classes() -> None:
     ledger = filled()
     assert list(ledger.tasks.items()) == [(0, 180), (2, 120), (3, 100)]
     assert ledger.classes_of == {0: (0, 1), 2: (0, 5), 3: (3,)}
-    assert Ledger().tasks == Ledger().classes_of == {}
+    assert not Ledger().tasks
+    assert not Ledger().classes_of
     task, other = torch.tensor([4, 4, 1]), torch.tensor([7, 2, 7])
     assert items_of(task, other) == {4: 9, 1: 7}
     assert classes_of(task, other) == {4: (2, 7), 1: (7,)}

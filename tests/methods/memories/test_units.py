@@ -39,7 +39,7 @@ def test_images_go_in_and_out_unchanged() -> None:
     assert units.item == (1, 8, 8)
     inside = units.enter(x)
     assert inside.dtype == torch.float32
-    assert (inside.min(), inside.max()) == (0, 1)
+    assert [inside.min(), inside.max()] == [0, 1]
     assert torch.equal(units.leave(inside), x)
     assert reachable_bytes(units) == 0
 

@@ -104,8 +104,9 @@ def test_on_a_linear_model_the_bound_is_the_likelihood() -> None:
 def test_a_batch_loses_the_mean_of_its_items(shape: tuple[int, ...], classes: int) -> None:
     """And a step follows the gradient of it, whatever the number of new and old items."""
     network, batch = make(shape, classes), items(shape, classes, 12)
-    new, old = (Labelled(*(None if v is None else v[part] for v in batch))
-                for part in (slice(0, 3), slice(3, 12)))  # fmt: skip
+    (x, y), n = batch, 3
+    new = Labelled(x[:n], None if y is None else y[:n])
+    old = Labelled(x[n:], None if y is None else y[n:])
     one_by_one = torch.stack(each(network, batch, seeded()))
     expected = 0.25 * one_by_one[:3].mean() + 0.75 * one_by_one[3:].mean()
     expected.backward()  # type: ignore[no-untyped-call]
@@ -191,7 +192,8 @@ class BatchSumConfig(VaeConfig):
 def learnt(
     examples: TensorExamples, kind: type[VaeConfig] = VaeConfig, iterations: int = 300, **given: Any
 ) -> NeuralMemory:
-    options = {"hidden": (128,), "latents": 16, "optimizer": {"name": "adam", "lr": 3e-3}} | given
+    adam = {"name": "adam", "lr": 3e-3, "reset": "task"}
+    options: dict[str, Any] = {"hidden": (128,), "latents": 16, "optimizer": adam} | given
     memory = NeuralMemory(kind(**options), 10, Budget(iterations=iterations))
     memory.absorb(examples, 0, Rng(0).at(0))
     return memory
@@ -283,7 +285,7 @@ def test_draws_have_the_noise_of_the_model() -> None:
         network.slow_log_deviation.copy_(torch.tensor([0.0, -0.1]))
     x = network.draw(20_000, None, seeded())
     torch.testing.assert_close(x.std(0), network.log_deviation.exp(), rtol=0.03, atol=0)
-    torch.testing.assert_close(x.mean(0), network.decoder[-1].bias, rtol=0, atol=0.03)  # type: ignore[arg-type]
+    torch.testing.assert_close(x.mean(0), network.decoder[-1].bias, rtol=0, atol=0.03)
 
 
 @shapes
@@ -312,8 +314,8 @@ def test_options() -> None:
     network = config.network((1, 4, 4), 3)
     assert isinstance(network, Vae)
     assert (network.classes, network.latents, network.beta) == (3, 5, 0.5)
-    widths = [layer.out_features for layer in (*network.encoder, *network.decoder)
-              if isinstance(layer, torch.nn.Linear)]  # fmt: skip
+    layers = (*network.encoder, *network.decoder)
+    widths = [layer.out_features for layer in layers if isinstance(layer, torch.nn.Linear)]
     assert widths == [30, 20, 10, 20, 30, 16]
     assert VaeConfig().name == "vae"
 
