@@ -1,4 +1,4 @@
-"""Cost of an iteration of ``naive``, ``latent-replay`` and ``dgr`` over that of a bare PyTorch loop.
+"""Cost of an iteration of naive, latent-replay and dgr, relative to a bare PyTorch loop.
 
 The floor is what a researcher writes by hand over tensors in memory: index, scale, forward,
 cross-entropy, backward, step. No mask, no hooks, no look at the loss. Both arms train MLP

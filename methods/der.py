@@ -86,9 +86,9 @@ class DarkExperienceReplayPlusPlus(Classifier):
         """Stored examples over all tasks together, with their logits."""
         replay_batch: PositiveInt | None = None
         """Stored examples in each of a step's two draws; as many as new ones by default."""
-        alpha: NonNegativeFloat = 1.0
+        alpha: NonNegativeFloat = 0.5
         """Weight of the squared error of the stored logits."""
-        beta: NonNegativeFloat = 0.5
+        beta: NonNegativeFloat = 2.0
         """Weight of the cross-entropy with the stored labels."""
 
         @field_validator("depth")

@@ -268,7 +268,7 @@ def _table_and_page(
     said = store.read_about(space) if space else {}
     told = {key: said[key] for key in About.__dataclass_fields__.keys() & said.keys() - {"name"}}
     about = About(space or "", **told)
-    return pooled.table, to_html(pooled, about)
+    return pooled.table, to_html(pooled, about, store.storage)
 
 
 def _pooled(store: ResultsStore, space: str | None, everything: bool = False) -> Pooled:

@@ -23,7 +23,7 @@ from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
 #: Raised when the content of a file changes its meaning.
-FORMAT = 2
+FORMAT = 3
 
 _FOLDER, _FILE = "checkpoints", re.compile(r"task-(\d+)\.pt")
 
@@ -35,6 +35,8 @@ class Keep(Config):
     """Keep the trained method, in ``models/`` of the results and in MLflow."""
     checkpoints: Literal["none", "last", "all"] = "none"
     """Keep the state after the last task that was learnt, or after each."""
+    samples: bool = True
+    """Keep the images that the method reports while it learns, such as those of a generator."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Checkpoint:
         Fields of :class:`~orchestrator.curves.TaskCurves`, for each task learned.
     seconds : float
         Wall seconds that the trial has taken.
+    audit : dict
+        What the audit has found, see :meth:`ReplayAudit.state_dict`.
     """
 
     trial: str
@@ -78,6 +82,7 @@ class Checkpoint:
     log: dict[str, Any] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    audit: dict[str, Any] = field(default_factory=dict)
 
 
 class Checkpoints:

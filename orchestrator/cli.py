@@ -1,4 +1,4 @@
-"""The command line: ``engram plan | run | leaderboard | show | why | list | data | sync | ui``."""
+"""The command line: ``engram plan | run | leaderboard | list | data | sync | ui``, and more."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from orchestrator.cli_inspect import inspecting
+from orchestrator.cli_options import (
+    DATA,
+    RESULTS,
+    Budget,
+    Cpus,
+    Data,
+    Gpus,
+    Results,
+    Space,
+    console,
+)
 from orchestrator.errors import UserError
-from orchestrator.terminal import PlainConsole, printable
+from orchestrator.terminal import printable
 
 app = typer.Typer(
     name="engram",
@@ -27,31 +38,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look after the data that task streams use.")
 app.add_typer(data_app, name="data")
-
-Space = Annotated[str, typer.Argument(help="A search space: a file, or a packaged name.")]
-Budget = Annotated[
-    str | None,
-    typer.Option("--budget", help="A named budget of the search space, such as small."),
-]
-Results = Annotated[
-    str,
-    typer.Option(
-        "--results",
-        envvar="ENGRAM_RESULTS",
-        help="Folder of results, or a URI such as s3://bucket/results.",
-    ),
-]
-Data = Annotated[Path, typer.Option("--data", envvar="ENGRAM_DATA", help="Folder of data.")]
-Cpus = Annotated[
-    int | None,
-    typer.Option("--cpus", min=1, help="CPU cores and threads of a trial, whatever the file says."),
-]
-Gpus = Annotated[
-    float | None,
-    typer.Option("--gpus", min=0, help="GPUs of a trial, such as 0.25, whatever the file says."),
-]
-_RESULTS, _DATA = "results", Path("data")
-
 
 #: Exit status after Ctrl-C, by the shell's custom.
 _INTERRUPTED = 130
@@ -81,8 +67,8 @@ class Kind(StrEnum):
 def plan(
     space: Space,
     budget: Budget = None,
-    results: Results = _RESULTS,
-    data: Data = _DATA,
+    results: Results = RESULTS,
+    data: Data = DATA,
     cpus: Cpus = None,
     gpus: Gpus = None,
     every: Annotated[bool, typer.Option("--all", help="List every trial of a long plan.")] = False,
@@ -94,15 +80,15 @@ def plan(
 
     with without_garbage_collection():
         made = make_plan(space, data, budget, _resources(cpus, gpus))
-        print_plan(made, trial_states(made, ResultsStore(results)), _console(), every)
+        print_plan(made, trial_states(made, ResultsStore(results)), console(), every)
 
 
 @app.command(epilog="Example: engram run quickstart --results results")
 def run(
     space: Space,
     budget: Budget = None,
-    results: Results = _RESULTS,
-    data: Data = _DATA,
+    results: Results = RESULTS,
+    data: Data = DATA,
     cpus: Cpus = None,
     gpus: Gpus = None,
     mlflow: Annotated[bool, typer.Option(help="Record in MLflow too.")] = True,
@@ -119,7 +105,7 @@ def run(
     """
     from orchestrator import api
 
-    console = _console()
+    out = console()
     sweep = api.run(
         space,
         budget=budget,
@@ -129,12 +115,12 @@ def run(
         retry=retry,
         keep_model=keep_model,
         resources=_resources(cpus, gpus),
-        console=console,
+        console=out,
     )
     from orchestrator.listing import print_sweep  # a mistake is told before it is needed
     from orchestrator.storage import Storage
 
-    print_sweep(sweep, Storage(results), mlflow, console)
+    print_sweep(sweep, Storage(results), mlflow, out)
     if sweep.outcome.pending or "error" in sweep.outcome.outcomes.values():
         raise typer.Exit(1)
 
@@ -145,7 +131,7 @@ def leaderboard(
         str | None, typer.Argument(help="Name or file of one sweep; all of them by default.")
     ] = None,
     budget: Budget = None,
-    results: Results = _RESULTS,
+    results: Results = RESULTS,
     form: Annotated[Format, typer.Option("--format", help="Form of the table.")] = Format.TERMINAL,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")
@@ -171,47 +157,16 @@ def leaderboard(
     if form is Format.HTML:
         page = api.read_report(results, name, everything=every)
         if output is not None:
-            write_report(page, output, _console())
+            write_report(page, output, console())
         else:
             file = "/".join(filter(None, ("leaderboards", name, "leaderboard.html")))
-            store_report(page, store.storage, file, _console())
+            store_report(page, store.storage, file, console())
         return
     table = api.read_leaderboard(results, name, everything=every)
-    write_leaderboard(table, form.value, output, _console())
+    write_leaderboard(table, form.value, output, console())
 
 
-@app.command(epilog="Example: engram show 3f2a")
-def show(
-    trial: Annotated[str, typer.Argument(help="The first letters of a trial's id, or its name.")],
-    results: Results = _RESULTS,
-) -> None:
-    """Show all that is recorded of one trial."""
-    from orchestrator.results import ResultsStore
-    from orchestrator.trial_view import print_trial
-
-    print_trial(trial, ResultsStore(results), _console())
-
-
-@app.command(epilog="Example: engram why 3f2a")
-def why(
-    trial: Annotated[
-        str, typer.Argument(help="The first letters of a planned trial's id, or its name.")
-    ],
-    space: Annotated[
-        str | None,
-        typer.Argument(help="The search space that plans it; by default all that were run."),
-    ] = None,
-    budget: Budget = None,
-    results: Results = _RESULTS,
-    data: Data = _DATA,
-) -> None:
-    """Say what makes a trial new, compared with the nearest one that has finished."""
-    from orchestrator.results import ResultsStore
-    from orchestrator.why import print_why
-
-    if budget is not None and not space:
-        raise UserError("--budget needs its search space: engram why TRIAL SPACE --budget NAME")
-    print_why(trial, ResultsStore(results), data, _console(), space, budget)
+app.registered_commands += inspecting.registered_commands
 
 
 @app.command("list", epilog="Example: engram list methods")
@@ -222,8 +177,8 @@ def list_(
     name: Annotated[
         str | None, typer.Argument(help="A search space, to read all that it says of itself.")
     ] = None,
-    results: Results = _RESULTS,
-    data: Data = _DATA,
+    results: Results = RESULTS,
+    data: Data = DATA,
 ) -> None:
     """List methods, datasets, search spaces, or recorded trials."""
     from orchestrator.listing import print_lists
@@ -233,24 +188,24 @@ def list_(
             raise UserError(f"{name}: only search spaces are told of one by one")
         from orchestrator.space.view import print_space
 
-        print_space(name, data, _console())
+        print_space(name, data, console())
         return
     kinds = [kind.value] if kind else [Kind.METHODS.value, "datasets", "search-spaces"]
-    print_lists(kinds, results, data, _console())
+    print_lists(kinds, results, data, console())
 
 
 @data_app.command("list", epilog="Example: engram data list")
-def data_list(data: Data = _DATA) -> None:
+def data_list(data: Data = DATA) -> None:
     """List sources of data, and whether each is ready."""
     from orchestrator.listing import print_sources
 
-    print_sources(data, _console())
+    print_sources(data, console())
 
 
 @data_app.command(epilog="Example: engram data prepare mnist --data data")
 def prepare(
     source: Annotated[str, typer.Argument(help="A source of data, such as mnist.")],
-    data: Data = _DATA,
+    data: Data = DATA,
     local: Annotated[
         Path | None, typer.Option("--from", help="Folder that holds the raw files already.")
     ] = None,
@@ -259,7 +214,7 @@ def prepare(
     from orchestrator.data import prepare as prepare_source
 
     dataset = prepare_source(source, data, local)
-    _console().print(_ready(source, dataset), highlight=False)
+    console().print(_ready(source, dataset), highlight=False)
 
 
 @data_app.command("add", epilog="Example: engram data add flowers --from flowers --size 64 64")
@@ -276,7 +231,7 @@ def data_add(
         tuple[int, int] | None,
         typer.Option(help="Height and width to resize images to.", metavar="HEIGHT WIDTH"),
     ] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Convert images of your own for all trials: split-NAME and the like are then datasets."""
     from orchestrator.data import add_source, open_source
@@ -284,9 +239,9 @@ def data_add(
     add_source(name, data, local, size)
     dataset = open_source(name, data)
     names = f"split-{name}, permuted-{name} or rotated-{name}"
-    console = _console()
-    console.print(_ready(name, dataset), highlight=False)
-    console.print(f"Use it in a search space: dataset: {names}", highlight=False, soft_wrap=True)
+    out = console()
+    out.print(_ready(name, dataset), highlight=False)
+    out.print(f"Use it in a search space: dataset: {names}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: engram sync quickstart")
@@ -295,7 +250,7 @@ def sync(
         str | None, typer.Argument(help="Name or file of one sweep; all of them by default.")
     ] = None,
     budget: Budget = None,
-    results: Results = _RESULTS,
+    results: Results = RESULTS,
 ) -> None:
     """Write to MLflow what it lacks of the results, where it was down or is a new one."""
     from orchestrator.results import ResultsStore
@@ -304,7 +259,7 @@ def sync(
 
     if budget is not None and not space:
         raise UserError("--budget needs its search space: engram sync SPACE --budget NAME")
-    print_sync(ResultsStore(results), sweep_name(space, budget) if space else None, _console())
+    print_sync(ResultsStore(results), sweep_name(space, budget) if space else None, console())
 
 
 @app.command(epilog="Example: engram ui quickstart --port 5000")
@@ -318,7 +273,7 @@ def ui(
     """Start MLflow's pages on this machine, and print the link to a sweep's comparison."""
     from orchestrator.ui import serve
 
-    serve(space, port, _console())
+    serve(space, port, console())
 
 
 def _resources(cpus: int | None, gpus: float | None) -> dict[str, float]:
@@ -331,11 +286,6 @@ def _ready(name: str, dataset: Any) -> str:
         f"{name} is ready: {len(dataset.train_x):,} training and {len(dataset.test_x):,} test "
         f"images of {' × '.join(map(str, dataset.shape))}, {dataset.classes} classes"
     )
-
-
-def _console() -> Console:
-    """Return standard output, as wide as the terminal, or wide enough for tables in a file."""
-    return PlainConsole(width=None if sys.stdout.isatty() else 120)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from orchestrator.metrics import CONFUSION_METRICS, METRICS
 from orchestrator.storage import Storage, StorageFailure
 
 #: Raised when a column changes its meaning.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _VOLATILE = {b"volatile": b"true"}
 
@@ -63,6 +63,9 @@ SCHEMA = pa.schema(
         _volatile("engram", pa.string()),
         _volatile("commit", pa.string()),
         _volatile("traceback", pa.string()),
+        # Of each task learned; empty where the method generates nothing.
+        _volatile("audit", pa.list_(pa.map_(pa.string(), pa.float64()))),
+        _volatile("audit_flags", pa.list_(pa.string())),
     ]
 )
 
@@ -146,10 +149,7 @@ class ResultsStore:
         name = record_name(record["id"])
         if not _FILE.fullmatch(name.rpartition("/")[2]):
             raise ValueError(f"{record['id']!r} is no id of a trial")
-        columns = {
-            column: list(value.items()) if isinstance(value, dict) else value
-            for column, value in record.items()
-        }
+        columns = {column: _as_pairs(value) for column, value in record.items()}
         table = pa.Table.from_pylist([columns], schema=SCHEMA)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, SCHEMA) as writer:
@@ -283,6 +283,13 @@ class ResultsStore:
     def sweep_names(self) -> list[str]:
         """Return the names of all sweeps that were run here."""
         return [name.removesuffix(".json") for name in self.storage.names(_SWEEPS, ".json")]
+
+
+def _as_pairs(value: Any) -> Any:
+    """Write mappings as Arrow takes them, also those in a list."""
+    if isinstance(value, list):
+        return [_as_pairs(each) for each in value]
+    return list(value.items()) if isinstance(value, dict) else value
 
 
 def record_name(trial: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from methods.core.method import Method
 from methods.core.registry import method_class, method_names
+from orchestrator.audit.config import Audit
 from orchestrator.checkpoints import Keep
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.errors import UserError, did_you_mean, shown
@@ -55,6 +56,7 @@ class SearchSpace:
     resources : Resources
     watch : Watch
     keep : Keep
+    audit : Audit
         What is seen and kept of each trial besides its record: no part of what a trial is.
     file : YamlFile
         Where it was read from, with the values that the budget replaces.
@@ -74,6 +76,7 @@ class SearchSpace:
     resources: Resources
     watch: Watch
     keep: Keep
+    audit: Audit
     file: YamlFile
     budget: str | None = None
     inherited: frozenset[str] = frozenset()
@@ -216,7 +219,7 @@ def _parse_reading(
     header_values = {key: values.pop(key) for key in Header.model_fields if key in values}
     header = _validated(Header, {"name": default_name} | header_values, (), problems)
     header = header.model_copy(update={"name": name_with(header.name, budget)})
-    resources, watch, keep = (
+    resources, watch, keep, audit = (
         _validated(model, values.pop(key, {}), (key,), problems) for key, model in MAPPINGS.items()
     )
     seeds = _seeds(values.pop("seed", 0), problems)
@@ -238,7 +241,8 @@ def _parse_reading(
             (), "dataset: is missing; give the name of a task stream, such as split-digits"
         )
     return SearchSpace(
-        *(header, tuple(stream), tuple(shared), methods, seeds, resources, watch, keep, file),
+        *(header, tuple(stream), tuple(shared), methods, seeds, resources, watch, keep, audit),
+        file=file,
         budget=budget,
         inherited=inherited,
     )

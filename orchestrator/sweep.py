@@ -153,8 +153,8 @@ def _run_on_tune(
     space, about = plan.space, {"space": plan.space.name, "commit": git_commit()}
 
     def job_of(trial: Trial, share: Resources) -> str:
-        where = data_dir.resolve(), store.storage
-        return job(trial, plan.environment, share, *where, about, space.watch, space.keep)
+        rest = about, space.watch, space.keep, space.audit
+        return job(trial, plan.environment, share, data_dir.resolve(), store.storage, *rest)
 
     queue = TrialQueue(
         longest_first(pending, data_dir),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from orchestrator.audit.config import Audit
 from orchestrator.checkpoints import Keep
 from orchestrator.data.added import discover
 from orchestrator.identity import Environment
@@ -66,6 +67,7 @@ class ContinualTrainable(tune.Trainable):
             given["about"],
             Watch(**given["watch"]),
             Keep(**given["keep"]),
+            Audit(**given["audit"]),
             results=Storage(given["results"]),
         )
         return True
@@ -89,8 +91,9 @@ def job(
     about: dict[str, str],
     watch: Watch,
     keep: Keep,
+    audit: Audit,
 ) -> str:
-    """Write a trial, its share of a machine, and what is to be kept of it, as JSON.
+    """Write a trial, its share of a machine, and what is to be seen and kept of it, as JSON.
 
     One text: Tune copies a config several times, takes it apart, and keeps all of that.
     """
@@ -108,6 +111,7 @@ def job(
         "about": about,
         "watch": watch.canonical(),
         "keep": keep.canonical(),
+        "audit": audit.canonical(),
     }
     return json.dumps(values)
 

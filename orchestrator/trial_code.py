@@ -41,7 +41,7 @@ _OTHER_CODE = frozenset(
         *("checkpoints", "credentials", "curves", "data", "data.cache", "data.sources", "errors"),
         *("identity", "machine", "results", "space.suggestions", "storage", "storage.atomic"),
         *("storage.lock", "storage.storage", "storage.uri", "trial", "trial_code", "trial_log"),
-        "watch",
+        *("audit.config", "audit.replay_audit", "pictures", "samples", "watch"),
     )
 )
 #: Where a results folder has the code of its trials.

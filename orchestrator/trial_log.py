@@ -1,4 +1,4 @@
-"""Listens to a method while it learns: seconds by phase, curves, examples trained on."""
+"""Listens to a method while it learns: seconds by phase, curves, images, examples trained on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from orchestrator.credentials import without_credentials
 from orchestrator.curves import Points, TaskCurves
 from orchestrator.machine import machine_failure
+from orchestrator.samples import TaskImages
 
 #: Points of one task that a curve of numbers which the method reports is thinned to.
 _MOST_REPORTED = 100
@@ -34,6 +35,8 @@ class TrialLog:
     ----------
     every : int, optional
         Iterations between two glances at the method while it is being fitted.
+    pictures : bool
+        Whether the images that the method reports are collected.
 
     Attributes
     ----------
@@ -41,10 +44,13 @@ class TrialLog:
         Wall seconds by phase; ``watch`` holds those of the glances, which no other phase includes.
     examples : int
         Examples that were trained on, over the tasks that have ended.
+    images : TaskImages
+        Images of the task at hand; once it has ended, of that one until another begins.
     """
 
-    def __init__(self, every: int | None = None) -> None:
-        self.every = every
+    def __init__(self, every: int | None = None, pictures: bool = True) -> None:
+        self.every, self.pictures = every, pictures
+        self.images = TaskImages()
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.examples = 0
         self._glance: Glance | None = None
@@ -87,7 +93,9 @@ class TrialLog:
             self.seconds[name] += time.perf_counter() - start - watching
 
     def image(self, name: str, x: Tensor, columns: int = 10) -> None:
-        """Ignore images; none of the methods shows any yet."""
+        """Collect images of the task at hand."""
+        if self.pictures:
+            self.images.add(name, x, columns)
 
     def tick(self, done: int, total: int) -> None:
         """Note how many examples of the task have been trained on, and glance where it is due."""
@@ -101,6 +109,7 @@ class TrialLog:
     def begin(self, task: int, glance: Glance) -> None:
         """Prepare for a task, counted from 1."""
         self._start(task)
+        self.images = TaskImages()
         self._glance = glance
 
     def end(self) -> TaskCurves:

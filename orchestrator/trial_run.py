@@ -18,6 +18,8 @@ import torch
 
 from methods.core.rng import Rng
 from methods.core.training import Diverged
+from orchestrator.audit.config import Audit
+from orchestrator.audit.replay_audit import ReplayAudit
 from orchestrator.checkpoints import Checkpoint, Checkpoints, Keep
 from orchestrator.credentials import without_credentials
 from orchestrator.curves import TaskCurves
@@ -28,6 +30,7 @@ from orchestrator.identity import Environment, canonical_json
 from orchestrator.machine import NoDevice, NotKept, OtherCode, OtherData, machine_failure
 from orchestrator.metrics import CONFUSION_METRICS, METRICS, confusion_summary, summary
 from orchestrator.results import SCHEMA_VERSION, Record
+from orchestrator.samples import Samples
 from orchestrator.storage import Storage
 from orchestrator.trial import Trial, identifying_columns
 from orchestrator.trial_code import trial_code
@@ -56,6 +59,10 @@ class Report:
         The finished record, in the last report.
     confusion : list of list of int, optional
         Confusion matrix after the last task, where the trial finished.
+    audit : dict
+        What the audit measured after the task, by name; NaN where nothing was audited.
+    audit_flag : str
+        What it found wrong with replay; empty where nothing is.
     earlier : list of Report
         In the first report after an interruption: of the tasks that were learnt before it.
     """
@@ -66,6 +73,8 @@ class Report:
     curves: TaskCurves
     record: Record | None = None
     confusion: list[list[int]] | None = None
+    audit: dict[str, float] = field(default_factory=dict)
+    audit_flag: str = ""
     earlier: list[Report] = field(default_factory=list)
 
     def to_json(self) -> str:
@@ -106,6 +115,7 @@ class TrialRun:
         Volatile columns of the record that the driver knows: ``space``, ``commit``.
     watch : Watch
     keep : Keep
+    audit : Audit
     results : Storage
         Folder of results, where states are.
     """
@@ -116,13 +126,15 @@ class TrialRun:
     about: dict[str, str] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
     keep: Keep = field(default_factory=Keep)
+    audit: Audit = field(default_factory=Audit)
     results: Storage = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        self.log = TrialLog(self.watch.every)
+        self.log = TrialLog(self.watch.every, self.keep.samples)
         self.rows: list[list[float]] = []
         self.measures: dict[str, list[float]] = {name: [] for name in CONFUSION_METRICS}
         self.curves: list[TaskCurves] = []
+        self.replay_audit = ReplayAudit(self.audit)
         self.checkpoints = Checkpoints(self.results)
         self.started = datetime.now(UTC)
         self.bytes_kept: dict[str, int] = {}
@@ -139,6 +151,8 @@ class TrialRun:
             self.method.learn(task, self.log)
             self._evaluate(task.index + 1)
             self.bytes_kept = self.method.bytes_kept()
+            with self.log.phase("audit"):
+                self.replay_audit.after_task(self.method, self.stream)
             if self._final:
                 outcome = "finished"
         except Diverged as error:
@@ -150,6 +164,7 @@ class TrialRun:
             outcome, cause = "error", f"{type(error).__name__}: {error}"
             trace = traceback.format_exc()
         self.curves.append(self.log.end())
+        self._keep_images(self.curves[-1].task)
         if outcome in ("", "finished"):
             self._keep()
         shown = outcome == "finished" and len(self.confusion) <= _MOST_CLASSES
@@ -160,6 +175,8 @@ class TrialRun:
             curves=self.curves[-1],
             record=self._record(outcome, cause, trace) if outcome else None,
             confusion=self.confusion.tolist() if shown else None,
+            audit=self.replay_audit.row(len(self.rows) - 1),
+            audit_flag=self.replay_audit.flag(len(self.rows) - 1),
             earlier=earlier,
         )
 
@@ -228,11 +245,16 @@ class TrialRun:
         """Take up a state, and tell again what was told of its tasks."""
         self.method.load_state_dict(found.state)
         self.log.load_state_dict(found.log)
+        self.replay_audit.load_state_dict(found.audit)
         self.rows, self.measures = found.accuracy, found.measures
         self.curves = [TaskCurves(**fields) for fields in found.curves]
         self._clock -= found.seconds + _aside(found.log["seconds"])
         return [
-            Report(i, row, {name: values[i] for name, values in self.measures.items()}, curves)
+            Report(
+                *(i, row, {name: values[i] for name, values in self.measures.items()}, curves),
+                audit=self.replay_audit.row(i),
+                audit_flag=self.replay_audit.flag(i),
+            )
             for i, (row, curves) in enumerate(zip(self.rows[1:], self.curves, strict=True), start=1)
         ]
 
@@ -247,6 +269,16 @@ class TrialRun:
     def _glance(self) -> dict[str, float]:
         """Test the method while it learns the task at hand."""
         return glance(self.method, self.stream, len(self.rows), self.watch.images)
+
+    def _keep_images(self, task: int) -> None:
+        """Store what the method showed while it learnt a task, which is no result either."""
+        if not (self.log.images or self.log.images.left_out):
+            return
+        with self.log.phase("keep"):
+            try:
+                Samples(self.results).write_task(self.trial.id, task, self.log.images)
+            except OSError as error:
+                raise self._not_kept("images", error) from error
 
     def _keep(self) -> None:
         """Store the state after a task; whether that can be done is no result."""
@@ -266,9 +298,11 @@ class TrialRun:
             except Exception as error:
                 if not (wanted or isinstance(error, OSError)):
                     return  # a method without a state runs too, and begins again if it is lost
-                where = f"{platform.node()}: {self.results.shown}"
-                why = f"the state of {self.trial.id} could not be stored: {error}"
-                raise NotKept(f"{where}: {why}") from error
+                raise self._not_kept("state", error) from error
+
+    def _not_kept(self, what: str, error: Exception) -> NotKept:
+        where = f"{platform.node()}: {self.results.shown}"
+        return NotKept(f"{where}: the {what} of {self.trial.id} could not be stored: {error}")
 
     def _checkpoint(self) -> Checkpoint:
         trial = self.trial
@@ -285,6 +319,7 @@ class TrialRun:
             self.log.state_dict(),
             [asdict(curves) for curves in self.curves],
             self._seconds(),
+            self.replay_audit.state_dict(),
         )
 
     def _seconds(self) -> float:
@@ -321,13 +356,14 @@ class TrialRun:
             "gpu": torch.cuda.get_device_name() if on_gpu else "",
             "engram": engram_version(),
             "traceback": without_credentials(trace),
+            **self.replay_audit.columns,
             **self.about,
         }
 
 
 def _aside(seconds: Mapping[str, float]) -> float:
     """Seconds of what a trial does for its user, not for its result."""
-    return sum(seconds.get(phase, 0.0) for phase in ("watch", "keep"))
+    return sum(seconds.get(phase, 0.0) for phase in ("watch", "keep", "audit"))
 
 
 def engram_version() -> str:

@@ -19,6 +19,7 @@ from orchestrator.errors import UserError
 from orchestrator.figures import row_name
 from orchestrator.metrics import METRICS
 from orchestrator.results import Record, ResultsStore
+from orchestrator.samples import Samples
 from orchestrator.setups import told_apart
 from orchestrator.storage import Storage
 
@@ -47,7 +48,8 @@ def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
     curves = read_curves(store.storage, record["id"])
     cause = f": {record['cause']}" if record["cause"] else ""
     _say(console, f"{trial_name(record)}   ({record['id']})\n{record['outcome']}{cause}\n")
-    shown = (_matrix(record), _curves(curves), _measures(record), _settings(record))
+    numbers = (_matrix(record), _curves(curves), _audit(record), _flags(record))
+    shown = (*numbers, _measures(record), _settings(record))
     for part in (*shown, _files(record["id"], store.storage)):
         if part.row_count:
             console.print(part)
@@ -109,6 +111,34 @@ def _matrix(record: Record) -> Table:
     return table
 
 
+def _audit(record: Record) -> Table:
+    """Show what its replay was like after each task; nothing where it was not audited."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    if not record.get("audit"):
+        return table
+    from orchestrator.leaderboard.audit import MEASURES, audit_rows  # pandas, only where needed
+
+    table.add_column("audit of replay")
+    for measure in MEASURES:
+        table.add_column(measure.title, justify="right")
+        if measure.yardstick:
+            table.add_column("of real", justify="right")
+    for i, row in enumerate(audit_rows(record), start=1):
+        numbers = [(m, row.get(key)) for m in MEASURES for key in (m.key, m.yardstick) if key]
+        table.add_row(row_name(i), *(m.show(math.nan if v is None else v) for m, v in numbers))
+    return table
+
+
+def _flags(record: Record) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("flag")
+    table.add_column("what is wrong with replay", overflow="fold")
+    for i, flag in enumerate(record.get("audit_flags") or (), start=1):
+        if flag:
+            table.add_row(row_name(i), Text(flag, style="red"))
+    return table
+
+
 def _curves(curves: Curves | None) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("curve")
@@ -145,6 +175,10 @@ def _files(trial: str, storage: Storage) -> Table:
     table.add_column("files", overflow="fold")
     for file in filter(None, files):
         table.add_row(Text(storage.path(file)))
+    samples = Samples(storage)
+    if pictures := len(samples.names(trial)):
+        grids = f"{pictures} picture{'s' * (pictures > 1)}"
+        table.add_row(Text(f"{samples.where(trial)}/ ({grids} of what the method reported)"))
     return table
 
 

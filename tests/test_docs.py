@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from orchestrator.audit.config import Audit
 from orchestrator.checkpoints import Keep
 from orchestrator.cli import app
 from orchestrator.data.stream_config import StreamConfig
@@ -58,22 +59,6 @@ def yaml_blocks() -> list[str]:
     return [block for page in PAGES for block in blocks(page, "yaml")]
 
 
-@pytest.fixture
-def anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The method of CONTRIBUTING.md, brought in by an entry point as a package would."""
-    code, table = (blocks(ROOT / "CONTRIBUTING.md", kind)[0] for kind in ("python", "toml"))
-    package = tmp_path / "site" / "my_package"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "anchor.py").write_text(code)
-    info = tmp_path / "site" / "my_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    entry = table.splitlines()[1].replace('"', "")
-    (info / "entry_points.txt").write_text(f"[engram.methods]\n{entry}\n")
-    return tmp_path / "site"
-
-
 def engram(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *words],
@@ -86,22 +71,11 @@ def engram(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[st
     )
 
 
-def test_the_method_of_the_guide_runs(anchor: Path, tmp_path: Path) -> None:
-    (space,) = blocks(ROOT / "CONTRIBUTING.md", "yaml")
-    (tmp_path / "anchor.yaml").write_text(space.replace("0..2", "0").replace("100", "20"))
-    ran = engram(anchor, "run", "anchor.yaml", "--no-mlflow", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    assert "4 of 4 trials done" in ran.stdout
-    listed = engram(anchor, "list", "methods", cwd=tmp_path)
-    assert "anchor" in listed.stdout
-    assert "Pull every weight" in listed.stdout
-
-
 @pytest.mark.parametrize("number", range(len(yaml_blocks())))
 def test_search_spaces_of_the_docs_plan(number: int, tmp_path: Path) -> None:
     space = yaml_blocks()[number]
     if "anchor" in space:
-        pytest.skip("its method is not registered here; test_the_method_of_the_guide_runs has it")
+        pytest.skip("its method is not registered here; test_add_a_method.py has it")
     data = tmp_path / "data"
     if "mnist" in space:
         raw = ROOT.parent / "shared" / "data" / "MNIST"
@@ -135,7 +109,10 @@ def test_every_key_of_a_search_space_is_documented() -> None:
 
     page = (ROOT / "docs" / "search-spaces.md").read_text()
     keys = {"method", "seed", *Header.model_fields, *StreamConfig.model_fields}
-    for key, mapping in (("resources", Resources), ("watch", Watch), ("keep", Keep)):
+    for key, mapping in (
+        *(("resources", Resources), ("watch", Watch), ("keep", Keep)),
+        ("audit", Audit),
+    ):
         keys |= {key, *mapping.model_fields}
     for name in method_names():
         keys |= set(method_class(name).Config.model_fields)

@@ -15,6 +15,8 @@ from methods.feedback.class_prior import ClassPrior, Code, StandardPrior
 from methods.feedback.decoder import Decoder
 from methods.networks import Backbone
 
+#: Least variance of decoded activations: where all are 0, there is nothing to learn.
+_LEAST_VARIANCE = 1e-8
 #: Hidden layers of a decoder where the network has no fully connected ones to mirror.
 _USUAL_WIDTHS = (400, 400)
 
@@ -40,7 +42,8 @@ class Feedback(nn.Module):
         Shape of an item.
     images : bool
         Whether items are images in [0, 1], each pixel a Bernoulli variable's probability, or
-        activations, each the mean of a normal variable of variance 1.
+        activations, each the mean of a normal variable. Those share one variance, the most likely
+        in a batch (Rybkin et al. 2021, arXiv:2006.13257, section 3.2).
     prior : ClassPrior or StandardPrior
     decoder : Decoder
     """
@@ -97,7 +100,10 @@ class Feedback(nn.Module):
         if self.images:
             loss = functional.binary_cross_entropy_with_logits(decoded, target, reduction="none")
         else:
-            loss = 0.5 * functional.mse_loss(decoded, target, reduction="none")
+            squares = functional.mse_loss(decoded, target, reduction="none")
+            # Where all activations are small, one of 1 would drown what they say in noise.
+            variance = squares.detach().mean().clamp_min(_LEAST_VARIANCE)
+            loss = 0.5 * (squares / variance + variance.log())
         return loss.sum(1)
 
     @torch.no_grad()

@@ -136,6 +136,9 @@ class Buffer(Memory):
     def _select(self, batch: Batch, task: int, generator: torch.Generator) -> None:
         """Take in a batch: first what stays of the old, then what stays of the new."""
         y, tasks, priority = self._arriving(batch, task, generator)
+        if self.size is not None and len(self) + len(y) <= self.size:
+            self._append(batch.x, y, tasks, priority, batch.logits)
+            return
         keep = self._kept(
             torch.cat([self.priority, priority]),
             torch.cat([self.y, y]),

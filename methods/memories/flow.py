@@ -63,18 +63,20 @@ class Flow(LikelihoodNetwork):
         dim = self.values = math.prod(shape)
         self.levels, self.splits = nn.ModuleList(), nn.ModuleList()
         self.leaving: list[int] = []
-        for level in range(levels):
+        for _ in range(levels):
             layers: list[nn.Module] = []
             for _ in range(blocks):
                 coupling = AffineCoupling(dim, classes, hidden, hidden_layers)
                 layers += [ActNorm(dim), Permutation(dim), coupling]
             self.levels.append(nn.ModuleList(layers))
-            remaining = dim - dim // 2 if level < levels - 1 and dim > 1 else 0
-            self.splits.append(Gaussianize(remaining, dim - remaining))
-            self.leaving.append(dim - remaining)
-            dim = remaining
-            if not remaining:
+            self.splits.append(Gaussianize(dim // 2, dim - dim // 2))
+            self.leaving.append(dim - dim // 2)
+            dim //= 2
+            if not dim:
                 break
+        self.leaving.append(dim)
+        if dim:
+            self.last = Gaussianize(0, dim)
 
     # Density -------------------------------------------------------------------------------------
 
@@ -93,8 +95,13 @@ class Flow(LikelihoodNetwork):
             for layer in layers:
                 x, more = layer(x, condition)
                 change = change + more
-            x, leaving = x[:, : split.given], x[:, split.given :]
+            assert isinstance(split, Gaussianize)
+            x, leaving = torch.split(x, [split.given, split.dim], 1)
             u, more = split(leaving, x)
+            left.append(u)
+            change = change + more
+        if self.leaving[-1]:
+            u, more = self.last(x, x)
             left.append(u)
             change = change + more
         return torch.cat(left, 1), change
@@ -102,10 +109,11 @@ class Flow(LikelihoodNetwork):
     def inverse(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the rows that :meth:`forward` makes noise ``u``, float ``[B, D]``, of."""
         condition = self._condition(y)
-        parts = torch.split(u, self.leaving, 1)
-        x = u[:, :0]
-        for layers, split, part in reversed(
-            list(zip(self.levels, self.splits, parts, strict=True))
+        *parts, x = torch.split(u, self.leaving, 1)
+        if self.leaving[-1]:
+            x = self.last.inverse(x, x)
+        for layers, split, part in zip(
+            reversed(self.levels), reversed(self.splits), reversed(parts), strict=True
         ):
             assert isinstance(layers, nn.ModuleList)
             assert isinstance(split, Gaussianize)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Invertible(nn.Module, ABC):
@@ -14,7 +15,10 @@ class Invertible(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the image of rows, and log |det| of the Jacobian of each: float ``[B]``."""
+        """Return the image of rows, and log |det| of the Jacobian.
+
+        That is float ``[B]``, or ``[]`` where it is the same for all rows.
+        """
 
     @abstractmethod
     def inverse(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -32,25 +36,26 @@ class ActNorm(Invertible):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(dim))
-        self.log_scale = nn.Parameter(torch.zeros(dim))
+        self.mean = nn.Parameter(torch.zeros(dim))
+        self.log_deviation = nn.Parameter(torch.zeros(dim))
         self.register_buffer("started", torch.tensor(False))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scale and shift."""
+        """Standardise."""
         if self.training and not self.started:
             self._start(x)
-        return (x + self.shift) * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
+        scale = (-self.log_deviation).exp()
+        return torch.addcmul(-self.mean * scale, x, scale), -self.log_deviation.sum()
 
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
-        self.shift.copy_(-x.mean(0))
-        self.log_scale.copy_(-x.std(0, correction=0).clamp_(min=1e-3).log())
+        self.mean.copy_(x.mean(0))
+        self.log_deviation.copy_(x.std(0, correction=0).clamp_(min=1e-3).log_())
         self.started.fill_(True)
 
     def inverse(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """Undo both."""
-        return x * (-self.log_scale).exp() - self.shift
+        """Undo that."""
+        return torch.addcmul(self.mean, x, self.log_deviation.exp())
 
 
 class Permutation(Invertible):
@@ -67,18 +72,19 @@ class Permutation(Invertible):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """Reorder."""
-        return x[:, self.order], x.new_zeros(len(x))
+        return x.index_select(1, self.order), x.new_zeros(())
 
     def inverse(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """Reorder back."""
-        return x[:, self.back]
+        return x.index_select(1, self.back)
 
 
 class AffineCoupling(Invertible):
     """Scale and shift one half of the dimensions by what a network makes of the other half.
 
     Dinh et al. 2017 (arXiv:1605.08803), eq. 7-8, with the scale ``sigmoid(s + 1.5)``: below 1, so
-    that draws cannot grow without bound. It starts with equal scales and no shift.
+    that noise cannot grow without bound. The network ends in as many ReLUs as it moves dimensions,
+    each with a gain of its own. It starts with equal scales and no shift.
 
     Parameters
     ----------
@@ -92,33 +98,37 @@ class AffineCoupling(Invertible):
 
     def __init__(self, dim: int, condition: int, hidden: float, hidden_layers: int) -> None:
         super().__init__()
-        self.kept = dim // 2
-        inputs, moved = self.kept + condition, dim - self.kept
+        self.kept, self.moved = dim // 2, dim - dim // 2
+        inputs = self.kept + condition
         width = max(1, int(hidden * inputs))
-        layers: list[nn.Module] = [nn.Linear(inputs, width), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Linear(inputs, width), nn.ReLU(inplace=True)]
         for _ in range(hidden_layers):
-            layers += [nn.Linear(width, width), nn.ReLU()]
+            layers += [nn.Linear(width, width), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(width, self.moved), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(width, 2 * moved)
+        self.log_gain = nn.Parameter(torch.zeros(self.moved))
+        # One layer gives scales and shifts, side by side.
+        self.head = nn.Linear(self.moved, 2 * self.moved)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def _scale_and_shift(self, kept: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _logit_and_shift(self, kept: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         inputs = kept if condition is None else torch.cat([condition, kept], 1)
-        scale, shift = self.head(self.body(inputs)).chunk(2, 1)
-        return torch.sigmoid(scale + 1.5), shift
+        logit, shift = self.head(self.body(inputs) * self.log_gain.exp()).chunk(2, 1)
+        return logit + 1.5, shift
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """Change the second half."""
-        kept, moved = x[:, : self.kept], x[:, self.kept :]
-        scale, shift = self._scale_and_shift(kept, condition)
-        return torch.cat([kept, scale * moved + shift], 1), scale.log().sum(1)
+        kept, moved = torch.split(x, [self.kept, self.moved], 1)
+        logit, shift = self._logit_and_shift(kept, condition)
+        changed = torch.addcmul(shift, moved, logit.sigmoid())
+        return torch.cat([kept, changed], 1), functional.logsigmoid(logit).sum(1)
 
     def inverse(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """Change the second half back: the first one is as it was."""
-        kept, moved = x[:, : self.kept], x[:, self.kept :]
-        scale, shift = self._scale_and_shift(kept, condition)
-        return torch.cat([kept, (moved - shift) / scale], 1)
+        kept, moved = torch.split(x, [self.kept, self.moved], 1)
+        logit, shift = self._logit_and_shift(kept, condition)
+        return torch.cat([kept, (moved - shift) / logit.sigmoid()], 1)
 
 
 class Gaussianize(nn.Module):
@@ -132,27 +142,27 @@ class Gaussianize(nn.Module):
 
     def __init__(self, given: int, dim: int) -> None:
         super().__init__()
-        self.given = given
+        self.given, self.dim = given, dim
         self.bias = nn.Parameter(torch.zeros(2 * dim))
         self.weight = nn.Parameter(torch.zeros(2 * dim, given)) if given else None
 
-    def _mean_and_log_scale(self, given: Tensor) -> tuple[Tensor, Tensor]:
+    def _mean_and_log_deviation(self, given: Tensor) -> tuple[Tensor, Tensor]:
         if self.weight is None:
             both = self.bias.expand(len(given), -1)
         else:
-            both = nn.functional.linear(given, self.weight, self.bias)
-        mean, log_scale = both.chunk(2, 1)
-        return mean, log_scale
+            both = functional.linear(given, self.weight, self.bias)
+        mean, log_deviation = both.chunk(2, 1)
+        return mean, log_deviation
 
     def forward(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """Return standardised rows, and log |det| of each."""
-        mean, log_scale = self._mean_and_log_scale(given)
-        return (x - mean) * (-log_scale).exp(), -log_scale.sum(1)
+        mean, log_deviation = self._mean_and_log_deviation(given)
+        return (x - mean) * (-log_deviation).exp(), -log_deviation.sum(1)
 
     def inverse(self, x: Tensor, given: Tensor) -> Tensor:
         """Return rows as they were."""
-        mean, log_scale = self._mean_and_log_scale(given)
-        return x * log_scale.exp() + mean
+        mean, log_deviation = self._mean_and_log_deviation(given)
+        return torch.addcmul(mean, x, log_deviation.exp())
 
 
 def standard_normal_log_density(u: Tensor) -> Tensor:

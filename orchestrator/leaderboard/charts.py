@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -70,6 +71,14 @@ class Drawn:
     dash: str = ""
     strong: bool = True
     ranked: bool = True
+
+
+class Figure(NamedTuple):
+    """A chart, its title, and what has to be said of it."""
+
+    title: str
+    chart: Markup
+    caption: str
 
 
 def spelled(interval: Interval) -> str:

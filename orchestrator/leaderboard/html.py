@@ -16,12 +16,15 @@ from orchestrator.leaderboard.formats import difference, duration, fraction, siz
 from orchestrator.leaderboard.looks import DARK, DARK_GROUND, LIGHT, LIGHT_GROUND, Look
 from orchestrator.leaderboard.report import footnotes
 from orchestrator.leaderboard.rows import MOST_STRONG, Row, make_rows
+from orchestrator.leaderboard.samples import MOST_BYTES, make_strips
 from orchestrator.leaderboard.sections import Section, make_section
 from orchestrator.leaderboard.svg import line, mark, picture
 from orchestrator.leaderboard.table import Pooled
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from orchestrator.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class About:
     search_space: str = ""
 
 
-def to_html(pooled: Pooled, about: About | None = None) -> str:
+def to_html(pooled: Pooled, about: About | None = None, storage: Storage | None = None) -> str:
     """Return the leaderboard as an HTML page with charts.
 
     The page holds its styles, scripts and pictures itself and loads nothing. Names and settings are
@@ -58,15 +61,18 @@ def to_html(pooled: Pooled, about: About | None = None) -> str:
     pooled : Pooled
         From :func:`~orchestrator.leaderboard.table.pool`.
     about : About, optional
+    storage : Storage, optional
+        The results folder, for pictures of what generators make; without it there are none.
     """
     rows = make_rows(pooled)
+    strips = make_strips(rows, storage)
     blocks = groupby(rows, key=lambda row: (row.row["dataset"], row.row["scenario"]))
-    sections = [make_section(f"s{i}", list(block)) for i, (_, block) in enumerate(blocks)]
+    sections = [make_section(f"s{i}", list(block), strips) for i, (_, block) in enumerate(blocks)]
     template = _environment().get_template("report.html.jinja")
     return template.render(
         about=about or About(),
         sections=sections,
-        notes=_notes(pooled, sections),
+        notes=_notes(pooled, sections, strips.left_out),
         outcomes=facts.outcomes(pooled),
         when=facts.when(pooled),
         spent=facts.spent(pooled),
@@ -79,7 +85,7 @@ def to_html(pooled: Pooled, about: About | None = None) -> str:
     )
 
 
-def _notes(pooled: Pooled, sections: Sequence[Section]) -> list[str]:
+def _notes(pooled: Pooled, sections: Sequence[Section], left_out: int) -> list[str]:
     """Return the sentences under the page, those that apply to what is on it."""
     notes = footnotes(pooled.table)
     if any(section.columns for section in sections):
@@ -88,10 +94,26 @@ def _notes(pooled: Pooled, sections: Sequence[Section]) -> list[str]:
             "the paired t-test. Each interval stands for itself: among many, some exclude zero by "
             "chance. The best row was chosen by the same numbers, so it looks a little too good."
         )
-    if any(section.panels for section in sections):
+    if any(section.panels.maps for section in sections):
+        notes.append(
+            "Memory × depth: a cell is one row of the table. Methods that differ in nothing but "
+            "memory and depth stand in the row of their memory, and have its colour and mark in "
+            "all charts, whatever they are called."
+        )
+    if any(section.panels.surfaces for section in sections):
         notes.append(
             "Surfaces: a cell is one row of the table, never a mean over settings; rows that "
             "differ in more than freeze depth and stored items are on different panels."
+        )
+    if any(section.generators.audited for section in sections):
+        notes.append(
+            "The audit changes no result. Its judge is trained on the real items of all tasks, "
+            "and looks at what a generator would give to be rehearsed next."
+        )
+    if left_out:
+        notes.append(
+            f"Pictures left out to keep the page below {size(MOST_BYTES)} of them: {left_out}, "
+            "those after earlier tasks first. The folder samples of the results has them all."
         )
     return notes
 
@@ -107,20 +129,20 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["typeset"] = _typeset
     numbers = {"fraction": fraction, "difference": difference, "size": size, "duration": duration}
-    made.filters |= {name: _typeset(function) for name, function in numbers.items()}
+    made.filters |= {name: _number(function) for name, function in numbers.items()}
     made.filters |= {"swatch": _swatch, "sample": _sample}
     return made
 
 
-def _typeset(function: Callable[[float], str]) -> Callable[[float], str]:
+def _number(function: Callable[[float], str]) -> Callable[[float], str]:
+    return lambda value: _typeset(function(value))
+
+
+def _typeset(text: str) -> str:
     """Put a true minus sign before negative numbers, and a dash for what is not known."""
-
-    def filtered(value: float) -> str:
-        text = function(value)
-        return "–" if text == "-" else text.replace("-", "−")
-
-    return filtered
+    return "–" if text == "-" else text.replace("-", "−")
 
 
 def _swatch(look: Look) -> Markup:

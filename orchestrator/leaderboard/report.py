@@ -15,6 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.leaderboard.audit import MARK, flag_notes, is_flagged
 from orchestrator.leaderboard.formats import ABSENT, duration, fraction, size
 from orchestrator.leaderboard.statistics import CONFIDENCE
 from orchestrator.leaderboard.table import AS_RELEASED
@@ -26,7 +27,8 @@ _PROBLEMS = ("missing", "diverged", "errors")
 _GAP = 2  # blanks between the columns of a terminal table
 _NARROWEST_TEXT = 8
 _LONGEST_WORD = 24  # longer ones are folded where room is short
-_BLANKS, _COMMAS = re.compile(" "), re.compile("(?<=,) ")
+_COMMAS = re.compile("(?<=,) ")
+_BLANKS = re.compile(rf" (?!{re.escape(MARK)})")  # the mark stays with what it marks
 _LEFT_OUT = ("learning\naccuracy", "backward\ntransfer", "time", "memory")  # in this order
 _DECIMALS = {"bytes_kept": 0, "samples_per_second": 1}
 
@@ -66,7 +68,7 @@ class TerminalReport:
             yield Text(f"{dataset}, {scenario}", style="bold")
             yield _terminal_table(block, shown, widths)
             yield Text()
-        notes = footnotes(self.table)
+        notes = [*footnotes(self.table), *flag_notes(self.table.to_dict("records"))]
         if len(shown) < len(columns):
             left_out = ", ".join(column.header for column in columns if column not in shown)
             notes.append(f"Left out for lack of room: {left_out.replace(chr(10), ' ')}.")
@@ -88,15 +90,19 @@ def to_markdown(table: pd.DataFrame) -> str:
     """
     columns = [column for column in table.columns if _in_markdown(table, column)]
     aligned = ["---:" if pd.api.types.is_numeric_dtype(table[c]) else "---" for c in columns]
-    rows = [[_markdown_cell(c, row[c]) for c in columns] for row in table.to_dict("records")]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (columns, aligned, *rows)]
-    notes = [f"- {note}" for note in footnotes(table)]
+    rows = table.to_dict("records")
+    cells = [[_markdown_cell(column, row[column]) for column in columns] for row in rows]
+    lines = ["| " + " | ".join(line) + " |" for line in (columns, aligned, *cells)]
+    flags = map(_markdown_text, flag_notes(rows))
+    notes = [f"- {note}" for note in (*footnotes(table), *flags)]
     return "\n".join(["# Leaderboard", "", *lines, "", *notes, ""])
 
 
 def _in_markdown(table: pd.DataFrame, column: str) -> bool:
     if column.startswith("average_accuracy") or table.empty:
         return True
+    if column == "audit_flag":  # a long sentence, for which there are footnotes
+        return False
     return not column.endswith(("_low", "_high")) and bool(table[column].notna().any())
 
 
@@ -227,8 +233,8 @@ def _terminal_table(block: pd.DataFrame, columns: list[_Column], widths: dict[st
 
 
 def _method(row: Any) -> str:
-    method: str = row["method"]
-    return f"{method} ({AS_RELEASED})" if row["variant"] == AS_RELEASED else method
+    released = f"({AS_RELEASED})" if row["variant"] == AS_RELEASED else ""
+    return " ".join(filter(None, (row["method"], released, MARK if is_flagged(row) else "")))
 
 
 def _accuracy(row: Any) -> str:
@@ -249,6 +255,12 @@ def _markdown_cell(column: str, value: Any) -> str:
         return ABSENT
     if isinstance(value, float):
         return f"{value:z.{_DECIMALS.get(column, 4)}f}"
+    if column == "audit_flagged" and value:
+        return f"{value} {MARK}"
+    return _markdown_text(value)
+
+
+def _markdown_text(value: Any) -> str:
     text = printable(" ".join(str(value).split()))
     return re.sub(r"([\\|`*<]|(?<=\])\()", r"\\\1", text)  # nothing becomes a link or a picture
 

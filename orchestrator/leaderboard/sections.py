@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from markupsafe import Markup
-
-from orchestrator.leaderboard.charts import bytes_chart, curves_chart
+from orchestrator.leaderboard.charts import Figure, bytes_chart, curves_chart
 from orchestrator.leaderboard.curves import accuracy_so_far, along, final_accuracies
-from orchestrator.leaderboard.heatmap import Cell, heat_map, shade_key, shades
+from orchestrator.leaderboard.generators import Generators, make_generators
 from orchestrator.leaderboard.paired import difference, opponent
+from orchestrator.leaderboard.panels import Panels, make_panels
 from orchestrator.leaderboard.rows import BOUNDS, Row, emphasised
+from orchestrator.leaderboard.samples import Strips
 from orchestrator.leaderboard.statistics import Interval
-from orchestrator.leaderboard.surface import MOST_SURFACES, Surface, surfaces
 from orchestrator.leaderboard.table import AS_RELEASED
 
 
@@ -28,22 +27,6 @@ class Extent(NamedTuple):
         """Return where a number lies, in percent of the width; at the nearer end if outside."""
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return round(100 * min(1.0, max(0.0, share)), 2)
-
-
-class Figure(NamedTuple):
-    """A chart, its title, and what has to be said of it."""
-
-    title: str
-    chart: Markup
-    caption: str
-
-
-class Panel(NamedTuple):
-    """A surface, the memory it is of and the settings that tell it apart."""
-
-    memory: str
-    settings: str
-    chart: Markup
 
 
 class Column(NamedTuple):
@@ -66,11 +49,8 @@ class Section:
     extent : Extent
         Of the whiskers of the accuracies.
     figures : list of Figure
-    panels : list of Panel
-    key : Markup
-        What the shades of the panels mean.
-    hidden : int
-        Panels that are not shown because there are too many.
+    panels : Panels
+    generators : Generators
     columns : list of Column
         Paired differences, a cell for each row.
     """
@@ -81,9 +61,8 @@ class Section:
     rows: list[Row]
     extent: Extent
     figures: list[Figure]
-    panels: list[Panel]
-    key: Markup
-    hidden: int
+    panels: Panels
+    generators: Generators
     columns: list[Column]
 
     @property
@@ -102,10 +81,9 @@ class Section:
         return any(row.problems for row in self.rows)
 
 
-def make_section(anchor: str, rows: Sequence[Row]) -> Section:
+def make_section(anchor: str, rows: Sequence[Row], strips: Strips) -> Section:
     """Make the section of the rows of one dataset and scenario."""
     marked = emphasised(rows)
-    panels, key, hidden = _panels(marked)
     return Section(
         anchor,
         str(rows[0].row["dataset"]),
@@ -113,9 +91,8 @@ def make_section(anchor: str, rows: Sequence[Row]) -> Section:
         marked,
         _extent([row.accuracy for row in marked], within=(0.0, 1.0)),
         _figures(marked),
-        panels,
-        key,
-        hidden,
+        make_panels(marked),
+        make_generators(marked, strips),
         _columns(marked),
     )
 
@@ -166,40 +143,6 @@ def _figures(rows: Sequence[Row]) -> list[Figure]:
             )
         )
     return figures
-
-
-def _panels(rows: Sequence[Row]) -> tuple[list[Panel], Markup, int]:
-    """Return the surfaces worth showing, the key to their shades, and how many were left out."""
-    found = surfaces({i: row.place for i, row in enumerate(rows) if row.place is not None})
-    best: dict[int, float] = {}
-    for k, surface in enumerate(found):
-        means = [rows[i].accuracy.mean for i in surface.cells.values() if rows[i].finished]
-        if means:
-            best[k] = max(means)
-    shown: list[Surface] = []
-    for memory in dict.fromkeys((found[k].method, found[k].memory) for k in best):
-        mine = [k for k in best if (found[k].method, found[k].memory) == memory]
-        chosen = sorted(mine, key=lambda k: -best[k])[:MOST_SURFACES]
-        shown += [found[k] for k in sorted(chosen)]
-    indices = {i for s in shown for i in (*s.cells.values(), *s.controls.values())}
-    means = [rows[i].accuracy.mean for i in indices if rows[i].finished]
-    if not means:
-        return [], Markup(), 0
-    cells = {
-        i: Cell(rows[i].drawn.row, rows[i].label, rows[i].accuracy, ", ".join(rows[i].problems))
-        for i in indices
-    }
-    scale = shades(means)
-    methods = {surface.method for surface in shown}
-    panels = [
-        Panel(
-            f"{s.method} · {s.memory}" if len(methods) > 1 else s.memory,
-            s.settings,
-            heat_map(s, cells, scale),
-        )
-        for s in shown
-    ]
-    return panels, shade_key(scale), len(best) - len(shown)
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from orchestrator.setups import differing, labels, leaves
 
 #: Named points of one method, which differ in nothing but memory and depth.
-_FAMILIES = {"replay": "rehearsal", "latent-replay": "rehearsal", "glr": "rehearsal"}
+_FAMILIES = dict.fromkeys(("replay", "latent-replay", "glr", "dgr"), "rehearsal")
 #: Options that are axes of a surface, or choose it.
 _AXES = ("freeze_depth", "depth", "buffer_size", "per_class")
 #: Surfaces of one memory that are worth showing.
@@ -134,6 +134,11 @@ class Surface:
     cells: Mapping[tuple[Budget, int], int]
     controls: Mapping[tuple[str, int], int]
 
+    @property
+    def indices(self) -> set[int]:
+        """The rows of the leaderboard that are on it, controls left out."""
+        return set(self.cells.values())
+
 
 def surfaces(places: Mapping[int, Place]) -> list[Surface]:
     """Return the surfaces on which at least two freeze depths or two budgets meet.
@@ -157,8 +162,8 @@ def surfaces(places: Mapping[int, Place]) -> list[Surface]:
             sheets.setdefault(key, {})[index] = spot
     by_memory: dict[tuple[str, str], list[tuple[str, dict[int, Place]]]] = {}
     for (method, memory, _), sheet in sheets.items():
-        by_memory.setdefault((method, memory), []).extend(_by_depth(sheet))
-    controls = _controls(places)
+        by_memory.setdefault((method, memory), []).extend(by_depth(sheet))
+    controls = controls_in(places)
     found = []
     for (method, memory), panels in sorted(by_memory.items()):
         texts = _told_apart(panels)
@@ -170,8 +175,8 @@ def surfaces(places: Mapping[int, Place]) -> list[Surface]:
     return found
 
 
-def _by_depth(sheet: Mapping[int, Place]) -> list[tuple[str, dict[int, Place]]]:
-    """Split what agrees in all else by where the past is replayed."""
+def by_depth(sheet: Mapping[int, Place]) -> list[tuple[str, dict[int, Place]]]:
+    """Split places that agree in all else by where the past is replayed, which names each part."""
     level = {i: p for i, p in sheet.items() if p.depth == p.freeze_depth}
     shallower = {i: p for i, p in sheet.items() if p.depth != p.freeze_depth}
     parts = []
@@ -198,7 +203,7 @@ def _told_apart(panels: Sequence[tuple[str, Mapping[int, Place]]]) -> list[str]:
     ]
 
 
-def _controls(places: Mapping[int, Place]) -> list[dict[int, Place]]:
+def controls_in(places: Mapping[int, Place]) -> list[dict[int, Place]]:
     """Return the methods without a memory that were run at several freeze depths."""
     sheets: dict[tuple[Any, ...], dict[int, Place]] = {}
     for index, spot in places.items():
@@ -221,13 +226,23 @@ def _surface(
     if len(budgets) < 2 and len(depths) < 2:
         return None
     one = next(iter(spots.values()))
+    beside = controls_beside(one, depths, controls)
+    return Surface(method, memory, settings, tuple(depths), tuple(budgets), cells, beside)
+
+
+def controls_beside(
+    one: Place, depths: Sequence[int], controls: Sequence[Mapping[int, Place]]
+) -> dict[tuple[str, int], int]:
+    """Return the rows of the controls that agree with a place, by method and freeze depth.
+
+    Of a method that agrees with several settings none is taken: either could be meant.
+    """
     alike = [sheet for sheet in controls if next(iter(sheet.values())).agrees_with(one)]
     names = [next(iter(sheet.values())).method for sheet in alike]
     alike = [sheet for sheet, name in zip(alike, names, strict=True) if names.count(name) == 1]
-    beside = {
+    return {
         (p.method, p.freeze_depth): i
         for sheet in alike
         for i, p in sheet.items()
         if p.freeze_depth in depths
     }
-    return Surface(method, memory, settings, tuple(depths), tuple(budgets), cells, beside)

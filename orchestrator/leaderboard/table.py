@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orchestrator.leaderboard.audit import AUDIT_COLUMNS, audit_columns
 from orchestrator.leaderboard.statistics import Interval, mean_interval
 from orchestrator.metrics import METRICS
 from orchestrator.setups import compact_json, differing, labels, leaves
@@ -39,11 +40,12 @@ COLUMNS: tuple[str, ...] = (
     *(*_BLOCK, "method", "settings", "rank", "n"),
     *(f"{metric}{bound}" for metric in METRICS for bound in ("", "_low", "_high")),
     *COSTS,
+    *AUDIT_COLUMNS,
     *(*_COUNTED_AS.values(), "variant"),
 )
 
-_TEXTS = ("dataset", "scenario", "method", "settings", "variant")
-_COUNTS = ("rank", "n", *_COUNTED_AS.values())
+_TEXTS = ("dataset", "scenario", "method", "settings", "variant", "audit_flag")
+_COUNTS = ("rank", "n", *_COUNTED_AS.values(), "audit_flagged")
 _DTYPES = {
     column: "str" if column in _TEXTS else "Int64" if column in _COUNTS else "float64"
     for column in COLUMNS
@@ -82,8 +84,8 @@ def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None
         One row per trial: the texts ``id, dataset, scenario, method, settings, setup`` (a JSON
         object) ``, variant, outcome`` (finished, diverged or error), the integers ``seed`` and
         ``stream_seed``, the metrics of :func:`orchestrator.metrics.summary`, ``bytes_kept``
-        (bytes), ``seconds`` and ``samples_per_second``. The numbers of trials that did not finish
-        are not looked at.
+        (bytes), ``seconds`` and ``samples_per_second``; with ``audit`` and ``audit_flags`` where
+        they have them. The numbers of trials that did not finish are not looked at.
     planned : pandas.DataFrame, optional
         The trials that there should be, with the columns ``id, dataset, scenario, method,
         settings, setup, variant, seed``. Those whose id has no record are counted as missing.
@@ -93,10 +95,11 @@ def build_leaderboard(records: pd.DataFrame, planned: pd.DataFrame | None = None
     pandas.DataFrame
         One row per group with the columns :data:`COLUMNS`. ``n`` trials finished and are in the
         means, or ``n`` seeds where each was run on several stream seeds; ``_low`` and ``_high``
-        bound the 95 % Student-t interval. A mean is NaN if any of
-        its values is. Ranks go by mean ``average_accuracy`` within dataset and scenario, best
-        first, equal means sharing the better rank; rows without finished trials and rows of the
-        variant as-released have none and come last.
+        bound the 95 % Student-t interval. A mean is NaN if any of its values is. The means of an
+        audit are those after the last task, ``audit_flagged`` counts the seeds with a flag after
+        any; all are empty where nothing was audited. Ranks go by mean ``average_accuracy`` within
+        dataset and scenario, best first, equal means sharing the better rank; rows without finished
+        trials and rows of the variant as-released have none and come last.
 
     Raises
     ------
@@ -200,7 +203,7 @@ def _row(trials: Sequence[Record]) -> dict[str, Any]:
     for metric in METRICS:
         mean, low, high, _ = pooled(metric)
         row |= {metric: mean, f"{metric}_low": low, f"{metric}_high": high}
-    row |= {cost: pooled(cost).mean for cost in COSTS}
+    row |= {cost: pooled(cost).mean for cost in COSTS} | audit_columns(groups)
     outcomes = Counter(trial["outcome"] for trial in trials)
     return row | {count: outcomes[outcome] for outcome, count in _COUNTED_AS.items()}
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, field_validator
 
 from methods.core.config import Config
+from orchestrator.audit.config import Audit
 from orchestrator.checkpoints import Keep
 from orchestrator.errors import shown
 from orchestrator.watch import Watch
@@ -52,5 +53,5 @@ class Header(Config):
 
 #: Keys that hold one mapping and span no axis.
 MAPPINGS: Mapping[str, type[BaseModel]] = MappingProxyType(
-    {"resources": Resources, "watch": Watch, "keep": Keep}
+    {"resources": Resources, "watch": Watch, "keep": Keep, "audit": Audit}
 )

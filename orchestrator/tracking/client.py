@@ -90,7 +90,7 @@ def write_batches(
 def write_files(
     client: MlflowClient, run: str, files: Mapping[str, str | bytes], folder: str | None = None
 ) -> None:
-    """Write artifacts, name and content, to a folder of a run."""
+    """Write artifacts, file name and content, to a folder of a run."""
     with tempfile.TemporaryDirectory() as scratch:
         for name, content in files.items():
             raw = content.encode() if isinstance(content, str) else content

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -92,7 +93,10 @@ def ended_at(record: Record) -> int:
 
 
 def row_metrics(
-    row: Sequence[float], measures: Mapping[str, float], tasks_learned: int
+    row: Sequence[float],
+    measures: Mapping[str, float],
+    tasks_learned: int,
+    audit: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Return a row of the accuracy matrix as metrics: over the tasks so far, and by task.
 
@@ -100,19 +104,23 @@ def row_metrics(
     ----------
     measures : mapping
         What else was measured after these tasks.
+    audit : mapping
+        What was measured of what is replayed.
     """
     if not tasks_learned:
         return {}
     average = sum(row[:tasks_learned]) / tasks_learned
     by_task = {f"accuracy/task {j + 1}": accuracy for j, accuracy in enumerate(row)}
-    return _finite({"average_accuracy": average} | dict(measures) | by_task)
+    replay = {f"audit/{name}": value for name, value in audit.items()}
+    return _finite({"average_accuracy": average} | dict(measures) | by_task | replay)
 
 
 def recorded_rows(record: Record) -> list[dict[str, float]]:
     """Return :func:`row_metrics` of each row of a record."""
     measures = [record[f"{name}_rows"] for name in CONFUSION_METRICS]
+    audits = dict(enumerate(record["audit"], start=1))
     return [
-        row_metrics(row, dict(zip(CONFUSION_METRICS, values, strict=True)), i)
+        row_metrics(row, dict(zip(CONFUSION_METRICS, values, strict=True)), i, audits.get(i, {}))
         for i, (row, *values) in enumerate(zip(record["accuracy"], *measures, strict=True))
     ]
 
@@ -142,8 +150,11 @@ def final_metrics(record: Record) -> dict[str, float]:
 def run_tags(record: Record) -> dict[str, str]:
     """Return how a trial ended, and the text at the top of its page."""
     tags = {"engram.outcome": record["outcome"], "mlflow.note.content": _note(record)}
-    cause = without_credentials(record["cause"])[:_LONGEST_TAG]
-    return tags | ({"engram.cause": cause} if cause else {})
+    cause, flag = (
+        without_credentials(text)[:_LONGEST_TAG] for text in (record["cause"], _last_flag(record))
+    )
+    tags |= {"engram.cause": cause} if cause else {}
+    return tags | ({"engram.replay": flag} if flag else {})
 
 
 def run_files(record: Record, curves: Curves | None) -> dict[str, str]:
@@ -166,14 +177,25 @@ def run_files(record: Record, curves: Curves | None) -> dict[str, str]:
 
 def _note(record: Record) -> str:
     """Write the outcome and the accuracy matrix in Markdown, or its last row where it is long."""
-    # As code: what a method says is no Markdown, and loads no pictures.
-    cause = " ".join(without_credentials(record["cause"]).replace("`", "'").split())[:1000]
-    head = record["outcome"] + (f": `{cause}`" if cause else "")
+    cause, flag = _as_code(record["cause"]), _as_code(_last_flag(record))
+    head = record["outcome"] + (f": {cause}" if cause else "")
+    head += f"\n\nReplay: {flag}" if flag else ""
     foot = f"`engram show {record['id']}` tells the same in a terminal."
     note = f"{head}\n\n{accuracy_markdown(record['accuracy'])}\n\n{foot}"
     if len(note) <= _LONGEST_TAG:
         return note
     return f"{head}\n\nThe accuracy matrix is among the artifacts.\n\n{foot}"
+
+
+def _last_flag(record: Record) -> str:
+    """Return what the audit found wrong with replay last."""
+    return next((flag for flag in reversed(record["audit_flags"]) if flag), "")
+
+
+def _as_code(text: str) -> str:
+    """Write what a method says as code in Markdown: it loads no pictures."""
+    line = " ".join(without_credentials(text).replace("`", "'").split())[:1000]
+    return f"`{line}`" if line else ""
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

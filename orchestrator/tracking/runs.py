@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -11,6 +13,7 @@ from orchestrator.checkpoints import Checkpoints
 from orchestrator.curves import Curves
 from orchestrator.identity import digest
 from orchestrator.results import Record, ResultsStore
+from orchestrator.samples import Samples
 from orchestrator.tracking.client import StepMetrics, connect, write_batches, write_files
 from orchestrator.tracking.run_page import (
     RunHead,
@@ -71,7 +74,7 @@ class SweepRuns:
     uri : str
         Tracking server or database.
     store : ResultsStore
-        Where models are.
+        Where models and pictures are.
     upload_models : bool
         Whether final models are artifacts.
     """
@@ -156,7 +159,8 @@ class SweepRuns:
         rows = [part for part in reports if part.task and part.task not in run.rows]
         curves = [part.curves for part in reports if part.curves.task not in run.curves]
         metrics: list[StepMetrics] = [
-            (part.task, row_metrics(part.row, part.measures, part.task)) for part in rows
+            (part.task, row_metrics(part.row, part.measures, part.task, part.audit))
+            for part in rows
         ]
         write_batches(self._client, run.id, at, [*metrics, *curve_metrics(curves)])
         run.rows |= {part.task for part in rows}
@@ -193,6 +197,7 @@ class SweepRuns:
         write_batches(self._client, run.id, at, metrics, tags=run_tags(record))
         write_files(self._client, run.id, run_files(record, curves))
         self._write_model(run.id, trial)
+        self._write_samples(run.id, trial)
         self._client.set_terminated(run.id, STATUS[record["outcome"]], at)
         del self._open[trial]
         tags, status = run_tags(record), STATUS[record["outcome"]]
@@ -247,3 +252,9 @@ class SweepRuns:
             content = self.store.storage.read(model)
             files = {PurePosixPath(model).name: content.to_pybytes()}
             write_files(self._client, run, files, "model")
+
+    def _write_samples(self, run: str, trial: str) -> None:
+        samples = Samples(self.store.storage)
+        for task, found in groupby(samples.names(trial), attrgetter("task")):
+            files = {PurePosixPath(each.path).name: samples.read(each.path) for each in found}
+            write_files(self._client, run, files, f"samples/task-{task:02d}")

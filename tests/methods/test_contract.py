@@ -52,6 +52,12 @@ def generator(name: str, refresh: str, **options: Any) -> dict[str, Any]:
 #: For a method whose steps are long.
 SHORT: dict[str, Any] = {"budget": {"iterations": 2, "batch_size": 16}}
 
+
+def trained(name: str, **options: Any) -> dict[str, Any]:
+    small = {"hidden": (8,), "latents": 4, "iterations": 1}
+    return SHORT | {"memory": {"name": name, **small, **options}}
+
+
 #: Options that only some methods have, in the order of their cases above.
 OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "bi-r": (
@@ -61,6 +67,13 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         SHORT | {"decoder_widths": (), "replay_labels": "hard"},
     ),
     "der++": ({}, {"depth": 0}, {}, {}),
+    "dgr": (
+        trained("vae", optimizer={"name": "adam", "reset": "never"}),
+        trained("cvae", refresh="task") | {"replay_labels": "soft", "depth": 0, "buffer_size": 9},
+        trained("wgan-gp", warm_start=False) | {"depth": 0},
+        SHORT
+        | {"memory": {"name": "flow", "blocks": 1, "hidden": 0.2, "iterations": 1}, "depth": 0},
+    ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),
@@ -74,7 +87,7 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         generator("gmm", "task", components=2, share="unlimited"),
         generator("gaussian", "epoch", max_tasks=1),
         {"variant": "as-released"},
-        {},
+        trained("vae", refresh="epoch") | {"replay_labels": "soft"},
     ),
 }
 

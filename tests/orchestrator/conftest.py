@@ -22,7 +22,7 @@ import pytest
 from orchestrator.identity import Environment
 from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan, make_plan
-from orchestrator.results import SCHEMA
+from orchestrator.results import SCHEMA, SCHEMA_VERSION
 from orchestrator.trial import Trial, identifying_columns
 
 #: A plug-in as a package brings it: each method fails in its own way, or tells what it sees.
@@ -81,6 +81,20 @@ class DiesOnce(Naive):
 
     def before_task(self, task):
         scar = Path(os.environ["ENGRAM_TEST_NOTES"]).with_name("scar")
+        if task.index == 1 and not scar.exists():
+            scar.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@register("test-shows")
+class Shows(Naive):
+    """Show images of each task, and kill the worker in the second one, the first time only."""
+
+    def after_task(self, task, log):
+        x = task.train.gather(torch.arange(20)).x
+        log.image("generator, step 5", x.flip(0))
+        log.image("generator", x)
+        scar = Path(os.environ["ENGRAM_TEST_NOTES"]).with_name("shown")
         if task.index == 1 and not scar.exists():
             scar.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -182,7 +196,7 @@ def record_of() -> Callable[..., dict[str, Any]]:
             empty = {} if pa.types.is_map(field.type) else [] if pa.types.is_list(field.type) else 0
             columns[field.name] = "" if field.type == pa.string() else empty
         columns |= {
-            "schema": 1,
+            "schema": SCHEMA_VERSION,
             **identifying_columns([trial], environment)[0],
             **asdict(environment),
             **dict.fromkeys(METRICS, 0.5),

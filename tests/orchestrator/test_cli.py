@@ -54,6 +54,8 @@ COMMANDS = (
     ["leaderboard"],
     ["show"],
     ["why"],
+    ["sample"],
+    ["check"],
     ["list"],
     ["data", "list"],
     ["data", "prepare"],

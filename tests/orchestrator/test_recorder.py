@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from orchestrator.audit.config import Audit
 from orchestrator.checkpoints import Checkpoints, Keep
 from orchestrator.curves import read_curves
 from orchestrator.errors import UserError
@@ -61,7 +62,7 @@ class Setting:
 
         def job_of(trial: Trial, share: Resources) -> dict[str, Any]:
             where = folder / "data", self.store.storage
-            return job(trial, plan.environment, share, *where, {}, Watch(), keep)
+            return job(trial, plan.environment, share, *where, {}, Watch(), keep, Audit())
 
         self.queue = TrialQueue(
             plan.trials, Resources(), job_of, lambda: Resources(), lambda: self.recorder.check()

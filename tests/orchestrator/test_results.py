@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.metrics import METRICS
-from orchestrator.results import DETERMINISTIC, SCHEMA, VOLATILE, ResultsStore
+from orchestrator.results import DETERMINISTIC, SCHEMA, SCHEMA_VERSION, VOLATILE, ResultsStore
 
 WRITER = """
 import sys
@@ -50,7 +50,7 @@ def record(trial: str = "0" * 16, **changed: Any) -> dict[str, Any]:
         for field in SCHEMA
     }
     columns |= {
-        "schema": 1,
+        "schema": SCHEMA_VERSION,
         "id": trial,
         "outcome": "finished",
         "accuracy": [[float("nan")] * 2, [0.5, float("nan")], [0.25, 0.75]],
@@ -151,14 +151,14 @@ def test_a_damaged_file_is_named_with_what_to_do(kept: int, store: ResultsStore)
 
 def test_a_bad_record_is_no_matter_to_whom_does_not_ask_for_it(store: ResultsStore) -> None:
     store.write(record(A))
-    store.write(record(B, schema=2))
+    store.write(record(B, schema=SCHEMA_VERSION + 1))
     assert store.outcomes([A, "not there"]) == {A: "finished"}
     with pytest.raises(UserError, match="delete it, or use another folder with --results"):
         store.outcomes([A, B])
 
 
 def test_a_record_of_another_version_is_named(store: ResultsStore) -> None:
-    path = file(store, store.write(record(A, schema=2)))
+    path = file(store, store.write(record(A, schema=SCHEMA_VERSION + 1)))
     with pytest.raises(UserError, match="another version of Engram") as caught:
         store.read()
     assert str(path) in str(caught.value)

@@ -7,7 +7,7 @@
   const key = (row, column) => {
     const cell = row.cells[column];
     const value = cell.dataset.v ?? cell.textContent.trim();
-    return cell.matches(".settings, .method, .problems") ? value : Number.parseFloat(value);
+    return cell.matches(".settings, .method, .problems, .flags") ? value : Number.parseFloat(value);
   };
   const compare = (a, b, sign) => {
     if (typeof a === "string") return sign * a.localeCompare(b, "en", { numeric: true });

@@ -234,6 +234,18 @@ def test_draws_of_classes_and_tasks() -> None:
     assert unlabelled.y is unlabelled.task is unlabelled.logits is None
 
 
+def test_each_draw_is_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are drawn at once."""
+
+    def of_class(network: Fed, n: int, y: Tensor, noise: torch.Generator) -> Tensor:
+        return (y / 255).view(n, 1, 1, 1).expand(n, *network.shape)
+
+    monkeypatch.setattr(Fed, "draw", of_class)
+    batch = fed(2, conditional=True).sample(1300, torch.Generator())
+    assert batch.y is not None
+    assert torch.equal(batch.x[:, 0, 0, 0].long(), batch.y)
+
+
 def test_nothing_to_draw() -> None:
     generator = torch.Generator()
     with pytest.raises(LookupError, match="nothing is remembered"):

@@ -57,11 +57,13 @@ def test_columns_and_types() -> None:
         *("dataset", "scenario", "method", "settings", "rank", "n"),
         *("average_accuracy", "average_accuracy_low", "average_accuracy_high"),
     ]
-    assert list(table.columns[-7:]) == [
+    assert list(table.columns[-16:]) == [
         *("bytes_kept", "seconds", "samples_per_second"),
+        *("audit_agreement", "audit_coverage", "audit_frechet", "audit_frechet_real"),
+        *("audit_copying", "audit_drift", "audit_judge_accuracy", "audit_flagged", "audit_flag"),
         *("missing", "diverged", "errors", "variant"),
     ]
-    for column in ("rank", "n", "missing", "diverged", "errors"):
+    for column in ("rank", "n", "missing", "diverged", "errors", "audit_flagged"):
         assert table[column].dtype == "Int64"
     assert table["forward_transfer_low"].dtype == table["bytes_kept"].dtype == "float64"
 

@@ -17,7 +17,7 @@ import pytest
 from orchestrator import cli
 from orchestrator.curves import Curves, TaskCurves, write_curves
 from orchestrator.metrics import METRICS
-from orchestrator.results import SCHEMA, ResultsStore
+from orchestrator.results import SCHEMA, SCHEMA_VERSION, ResultsStore
 from orchestrator.storage import Storage
 from orchestrator.tracking.run_page import RunHead, run_files, run_tags
 
@@ -39,7 +39,7 @@ def record(trial: str = ID, **changed: Any) -> dict[str, Any]:
     columns: dict[str, Any] = {field.name: EVIL for field in SCHEMA if field.type == pa.string()}
     columns |= {field.name: 0 for field in SCHEMA if field.name not in columns}
     columns |= {
-        "schema": 1,
+        "schema": SCHEMA_VERSION,
         "id": trial,
         "tasks": 2,
         "variant": "corrected",
@@ -49,6 +49,8 @@ def record(trial: str = ID, **changed: Any) -> dict[str, Any]:
         "accuracy": [[0.1, float("nan")], [0.5, float("nan")], [0.25, 0.75]],
         "bytes_by_owner": {EVIL: 5},
         "seconds_by_phase": {EVIL: 5.0},
+        "audit": [{EVIL: 0.5}, {"agreement": 0.5, EVIL: 0.5}],
+        "audit_flags": ["", EVIL],
         "started": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000),
         **dict.fromkeys(METRICS, 0.5),
     }
@@ -189,7 +191,8 @@ def test_a_record_is_that_of_its_file(
     store = ResultsStore(results)
     planted = results / "trials" / f"{'e' * 16}.arrow"
     table = pa.Table.from_pylist(
-        [record(inside) | {"bytes_by_owner": [], "seconds_by_phase": []}], schema=SCHEMA
+        [record(inside) | {"bytes_by_owner": [], "seconds_by_phase": [], "audit": []}],
+        schema=SCHEMA,
     )
     with pa.ipc.new_file(planted, SCHEMA) as writer:
         writer.write_table(table)

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from methods.core.registry import method_names
 from orchestrator.plan import make_plan
 from orchestrator.space.problems import InvalidFile
 
 Write = Callable[..., Path]
+
+#: Those that a mistake names.
+FIRST_METHODS = ", ".join(method_names()[:5])
 
 VALID = """\
 name: valid
@@ -31,7 +35,7 @@ resources: {cpus: 1}
 #: What is replaced by what; then line, key and what else the message must say, of each problem.
 MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "unknown key": ("tasks: 5", "tusks: 5", [(4, "tusks", "unknown key; did you mean 'tasks'?")]),
-    "unlike any key": ("tasks: 5", "zzz: 5", [(4, "zzz", "unknown key; possible: budget, ")]),
+    "unlike any key": ("tasks: 5", "zzz: 5", [(4, "zzz", "unknown key; possible: audit, budget, ")]),
     "misspelt whole option": (
         "optimizer: {name: adam, lr: 1e-3}",
         "optimiser: {name: adam}",
@@ -245,7 +249,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
             (
                 1,
                 "method",
-                "is missing; possible: ewc, glr, joint, latent-replay, naive, ",
+                f"is missing; possible: {FIRST_METHODS}, ",
             )
         ],
     ),
@@ -256,7 +260,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
             (
                 10,
                 "method",
-                "is an empty list; possible: ewc, glr, joint, latent-replay, naive, ",
+                f"is an empty list; possible: {FIRST_METHODS}, ",
             )
         ],
     ),
@@ -274,7 +278,7 @@ MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
         "",
         [
             (8, "freeze_depth", "put it into a method's own entry: joint: {freeze_depth: …}"),
-            (9, "buffer_size", "has it; glr, latent-replay, rehearsal, replay would"),
+            (9, "buffer_size", "glr, latent-replay, rehearsal, replay would"),
         ],
     ),
     "option of other datasets": (
