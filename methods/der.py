@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import (
@@ -26,6 +26,10 @@ from methods.memories import Buffer
 
 #: Stored images that go through the frozen blocks at once.
 _CHUNK = 1024
+
+
+def _usually_compared(beta: float) -> str:
+    return "seen" if beta else "all"
 
 
 def masked_distance(logits: Tensor, targets: Tensor, eligible: Tensor) -> Tensor:
@@ -60,7 +64,9 @@ class DarkExperienceReplayPlusPlus(Classifier):
     The output width never grows, and logits of classes that had not been seen were trained by
     nobody: the squared error is a mean over those classes only that competed when the logits were
     stored, then over items. Class-incremental these are the classes seen by then, task-incremental
-    those of the item's own task. The published code takes the mean over all outputs.
+    those of the item's own task. The published code takes the mean over all outputs: ``compared:
+    all``. Without labels this is needed class-incrementally, since nothing else keeps the outputs
+    of later classes low for the items of earlier tasks.
 
     The buffer holds what enters the network at ``depth``: images, or activations behind the frozen
     blocks. Images that were stored before the network was frozen are carried there as soon as it
@@ -74,6 +80,7 @@ class DarkExperienceReplayPlusPlus(Classifier):
         "replay_batch",
         "alpha",
         "beta",
+        "compared",
     }
 
     class Config(Classifier.Config):
@@ -90,6 +97,9 @@ class DarkExperienceReplayPlusPlus(Classifier):
         """Weight of the squared error of the stored logits."""
         beta: NonNegativeFloat = 2.0
         """Weight of the cross-entropy with the stored labels."""
+        compared: Literal["seen", "all"] | None = Field(default=None, validate_default=True)
+        """Class-incremental: outputs that are held to the stored logits, those of classes ``seen``
+        when an item came in, or ``all``; all where ``beta`` is 0, else seen."""
 
         @field_validator("depth")
         @classmethod
@@ -104,10 +114,16 @@ class DarkExperienceReplayPlusPlus(Classifier):
                 )
             return depth
 
+        @field_validator("compared")
+        @classmethod
+        def _all_without_labels(cls, compared: str | None, info: ValidationInfo) -> str | None:
+            return compared or _usually_compared(info.data.get("beta", 0))
+
         @property
         def implied(self) -> frozenset[str]:
-            """The depth, where it is the usual one."""
-            return frozenset({"depth"} if self.depth == self.freeze_depth else ())
+            """The depth and the outputs compared, where they are the usual ones."""
+            usual = {"depth": self.freeze_depth, "compared": _usually_compared(self.beta)}
+            return frozenset(key for key, value in usual.items() if getattr(self, key) == value)
 
     config: Config
 
@@ -169,25 +185,27 @@ class DarkExperienceReplayPlusPlus(Classifier):
         """Return how far logits of stored examples are from those stored with them, a scalar."""
         assert old.task is not None
         assert old.logits is not None
-        return masked_distance(logits, old.logits, self.eligible_then(old.task))
+        return masked_distance(logits, old.logits, self.outputs_compared(old.task))
 
     def replay_loss(self, old: Batch, logits: Tensor) -> Tensor:
         """Return the cross-entropy with the labels of stored examples, a scalar."""
         assert old.y is not None
         return masked_cross_entropy(logits, old.y, self.eligible(old.task))
 
-    def eligible_then(self, task: Tensor) -> Tensor:
-        """Classes that competed when examples of these tasks came in: bool, by row where they vary.
+    def outputs_compared(self, task: Tensor) -> Tensor:
+        """Classes whose logits are held to stored ones: bool ``[classes]``, or ``[B, classes]``.
 
         Parameters
         ----------
         task : Tensor
-            int64 ``[B]``.
+            int64 ``[B]``, of each stored example.
         """
-        if self.stream.scenario is Scenario.CLASS_INCREMENTAL:
-            seen_by = self.network.classes_of.cumsum(0).bool()
-            return seen_by[task]
-        return self.eligible(task)
+        if self.stream.scenario is not Scenario.CLASS_INCREMENTAL:
+            return self.eligible(task)
+        classes_of = self.network.classes_of
+        if self.config.compared == "all":
+            return classes_of.any(0)
+        return classes_of.cumsum(0).bool()[task]
 
     def after_step(self, batch: Batch) -> None:
         """Offer the batch to the reservoir."""

@@ -62,7 +62,7 @@ def coverage(judged: Tensor, frequencies: Tensor) -> float:
 
 def _entropy(weights: Tensor) -> float:
     shares = weights / weights.sum()
-    return float(-torch.xlogy(shares, shares).sum())
+    return max(0.0, float(-torch.xlogy(shares, shares).sum()))  # no negative zero
 
 
 def frechet(a: Tensor, b: Tensor) -> float:

@@ -163,6 +163,27 @@ def test_logits_that_nobody_trained_pull_at_nothing() -> None:
     assert not rows[2:].any()
 
 
+def test_without_labels_all_outputs_are_held_where_classes_are_added() -> None:
+    """Else nothing would keep later classes from winning the items of earlier tasks."""
+    for options, expected in (
+        ({"beta": 0.0}, "all"),
+        ({"beta": 1.0}, "seen"),
+        ({"beta": 0.0, "compared": "seen"}, "seen"),
+        ({"beta": 1.0, "compared": "all"}, "all"),
+    ):
+        learner = learnt(1, **options)
+        assert learner.config.compared == expected
+        assert ("compared" in learner.config.implied) == ("compared" not in options)
+        logits = torch.zeros(2, 6)
+        old = Batch(logits, None, torch.zeros(2, dtype=torch.int64), torch.arange(12.0).view(2, 6))
+        classes = 2 if expected == "seen" else 6
+        squares = [i**2 for i in range(12) if i % 6 < classes]
+        assert float(learner.distance(old, logits)) == pytest.approx(sum(squares) / 2 / classes)
+    assert DarkExperienceReplay.Config().compared == "all"
+    own = make(scenario=Scenario.TASK_INCREMENTAL, beta=0.0).outputs_compared(torch.tensor([1]))
+    assert own.tolist() == [[False, False, True, True, False, False]]
+
+
 def test_replayed_outputs_are_those_of_the_drawn_images() -> None:
     learner = learnt(1)
     for step in (1, 4):

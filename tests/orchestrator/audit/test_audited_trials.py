@@ -33,8 +33,8 @@ class Dropping(Mlp):
 
     def build(self, shape: tuple[int, int, int]) -> Backbone:
         blocks = super().build(shape).blocks
-        blocks[0].append(torch.nn.Dropout(0.3))
-        return Backbone(list(blocks), shape)
+        first = torch.nn.Sequential(blocks[0], torch.nn.Dropout(0.3))
+        return Backbone([first, *blocks[1:]], shape)
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_nothing_is_said_where_nothing_is_wrong() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(found: dict[str, float], said: str) -> None:
+def test_what_is_wrong_is_said(found: dict[str, Any], said: str) -> None:
     assert red_flag(replace(FINE, **found)) == said
 
 
