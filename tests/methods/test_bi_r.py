@@ -15,9 +15,8 @@ from methods.bi_r import BrainInspiredReplay
 from methods.core.log import SilentLog
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task, TensorExamples
-from methods.feedback import Code, Past
+from methods.feedback import Past
 from methods.naive import Naive
-from orchestrator.data import StreamConfig, TaskStream, open_stream
 
 CLASSES_OF = ((0, 1), (2, 3), (4, 5))
 DOMAINS = ((0, 1),) * 3
@@ -47,8 +46,7 @@ def make(
         "budget": {"iterations": 6, "batch_size": 10},
         "latent_dim": 5,
     }
-    method = method or Noting
-    return method(method.Config.model_validate(small | options), info(scenario), Rng(0))
+    return Noting(Noting.Config.model_validate(small | options), info(scenario), Rng(0))
 
 
 class Noting(BrainInspiredReplay):
@@ -120,7 +118,6 @@ def test_one_step_is_the_published_loss() -> None:
         mixture = (old.targets.log() + each).logsumexp(1)
         estimated = posterior.log_prob(z).sum(1)[10:] - mixture
         q, p = old.targets, (network.head(hidden[10:]) / 2).log_softmax(1)
-    assert pixels.shape == errors.shape == (17, 16)
     expected = {
         "new": torch.nn.functional.cross_entropy(network.head(hidden[:10]), batch.y) / 3,
         "reconstruction": errors[:10].sum(1).mean() / 16 / 3,
@@ -142,14 +139,14 @@ def test_the_first_task_is_not_replayed() -> None:
 
 def test_weights_of_the_losses() -> None:
     batch = make_task(2).train.gather(torch.arange(10))
-    base = begun(2).losses(batch)
-    other = begun(2, reconstruction=3.0, divergence=0.5, replay_loss=0.25).losses(batch)
-    shares = {"": 0.25 / (1 / 3), "replay_": 0.75 / (2 / 3)}
-    for prefix, share in shares.items():
+    base, method = begun(2).losses(batch), begun(2)
+    update = {"reconstruction": 3.0, "divergence": 0.5, "replay_loss": 0.25}
+    method.config = method.config.model_copy(update=update)
+    other = method.losses(batch)
+    for prefix, name, share in (("", "new", 0.25 * 3), ("replay_", "replay", 0.75 * 3 / 2)):
+        torch.testing.assert_close(other[name], base[name] * share)
         for term, weight in (("reconstruction", 3), ("divergence", 0.5)):
             torch.testing.assert_close(other[prefix + term], base[prefix + term] * share * weight)
-    torch.testing.assert_close(other["new"], base["new"] * shares[""])
-    torch.testing.assert_close(other["replay"], base["replay"] * shares["replay_"])
 
 
 def test_labels_are_soft_and_of_classes_known_before() -> None:
@@ -268,20 +265,24 @@ def test_internal_replay(freeze_from: str) -> None:
 
 
 def test_activations_have_a_normal_likelihood() -> None:
+    """Of the variance that is most likely."""
     method = begun(1, freeze_depth=1)
     feedback, batch = method.network.feedback, make_task(1).train.gather(torch.arange(10))
     items = method.network.backbone.run(batch.x, 0, 1)
     code = feedback.encode(method.network.backbone.run(items, 1), torch.Generator().manual_seed(0))
     context = method.network.context(batch.y, batch.y)
-    log_p = Normal(feedback.decoder(code.z, context), 1.0).log_prob(items).sum(1)
-    expected = -log_p - 12 * math.log(2 * math.pi) / 2
+    decoded = feedback.decoder(code.z, context)
+    scale = (decoded - items).square().mean().sqrt()
+    likelihood = [Normal(decoded, scale * k).log_prob(items).sum(1) for k in (0.9, 1.0, 1.1)]
+    assert likelihood[1].sum() > max(likelihood[0].sum(), likelihood[2].sum())
+    expected = -likelihood[1] - 12 * math.log(2 * math.pi) / 2
     torch.testing.assert_close(feedback.reconstruction(items, code, context), expected)
 
 
 def test_samples() -> None:
     method = learnt(2)
     batch = method.sample(8)
-    assert batch.x.dtype == torch.uint8 and batch.x.shape == (8, 1, 4, 4)
+    assert (batch.x.dtype, batch.x.shape) == (torch.uint8, (8, 1, 4, 4))
     assert batch.y.bincount().tolist() == [2, 2, 2, 2]
     assert torch.equal(batch.task, batch.y // 2)
     assert set(method.sample(8, task=1).y.tolist()) == {2, 3}
@@ -295,7 +296,7 @@ def test_samples() -> None:
 def test_without_conditions_nothing_can_be_asked_for() -> None:
     method = learnt(2, prior="standard", gates=0.0)
     batch = method.sample(8)
-    assert torch.equal(method.predict(batch.x).argmax(1), batch.y)  # about: it saw no rounding
+    assert method.predict(batch.x).argmax(1).eq(batch.y).float().mean() > 0.8  # but for rounding
     with pytest.raises(LookupError, match="asked for"):
         method.sample(1, classes=(0,))
 
@@ -304,8 +305,7 @@ def test_replayed() -> None:
     assert make().replayed(3) is None
     method = learnt(2)
     batch, depth = method.replayed(20)
-    assert depth == 0 and batch.x.dtype == torch.uint8
-    assert batch.y.dtype == torch.int64
+    assert (depth, batch.x.dtype, batch.y.dtype) == (0, torch.uint8, torch.int64)
     close = method.predict(batch.x).argmax(1).eq(batch.y).float().mean()
     assert close > 0.9  # rounding to bytes aside
     torch.testing.assert_close(method.replayed(20), method.replayed(20))
@@ -321,7 +321,7 @@ def test_pictures_are_shown_and_change_nothing(scenario: Scenario) -> None:
         seen = len({label for some in method.stream.classes_of[: index + 1] for label in some})
         assert list(log.shown) == [f"generator, step {k}" for k in (1, 3, 4)] + ["generator"]
         for x, columns in log.shown.values():
-            assert x.shape == (10 * seen, 1, 4, 4) and x.dtype == torch.uint8
+            assert (x.dtype, x.shape) == (torch.uint8, (10 * seen, 1, 4, 4))
             assert columns == 10
     torch.testing.assert_close(method.state_dict(), silent.state_dict(), rtol=0, atol=0)
 
@@ -330,71 +330,6 @@ def test_no_pictures_of_activations() -> None:
     log = Pictures()
     make(freeze_depth=1).learn(make_task(0), log)
     assert not log.shown
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> TaskStream:
-    folder = tmp_path_factory.mktemp("digits")
-    return open_stream(StreamConfig(dataset="split-digits", tasks=5), folder)
-
-
-@pytest.fixture(scope="module")
-def learnt_digits(digits: TaskStream) -> BrainInspiredReplay:
-    options = {
-        "network": {"name": "mlp", "widths": [64, 64]},
-        "budget": {"iterations": 250, "batch_size": 32},
-        "optimizer": {"name": "adam", "lr": 0.003},
-        "latent_dim": 10,
-    }
-    config = BrainInspiredReplay.Config.model_validate(options)
-    method = BrainInspiredReplay(config, digits.info, Rng(0))
-    for index in range(3):
-        method.learn(digits.task(index))
-    return method
-
-
-def test_it_forgets_no_digits(digits: TaskStream, learnt_digits: BrainInspiredReplay) -> None:
-    for index in range(3):
-        test = digits.test(index).gather(torch.arange(len(digits.test(index))))
-        assert test.y is not None
-        right = learnt_digits.predict(test.x).argmax(1).eq(test.y).float().mean()
-        assert right > 0.8  # fine-tuning: 0 but for the last task
-
-
-def test_draws_are_of_the_class_asked_for(
-    digits: TaskStream, learnt_digits: BrainInspiredReplay
-) -> None:
-    """As a nearest neighbour among real images sees it."""
-    real = [digits.test(index).gather(torch.arange(len(digits.test(index)))) for index in range(3)]
-    x, y = torch.cat([r.x for r in real]), torch.cat([r.y for r in real if r.y is not None])
-    drawn = learnt_digits.sample(300)
-    assert drawn is not None and drawn.y is not None
-    nearest = torch.cdist(drawn.x.flatten(1).float(), x.flatten(1).float()).argmin(1)
-    assert y[nearest].eq(drawn.y).float().mean() > 0.8
-
-
-@pytest.mark.parametrize("task", [0, 2])
-def test_the_posterior_has_not_collapsed(
-    task: int, digits: TaskStream, learnt_digits: BrainInspiredReplay
-) -> None:
-    """A code says more of its item than its class does: others of the class fit worse."""
-    network = learnt_digits.network
-    test = digits.test(task).gather(torch.arange(len(digits.test(task))))
-    assert test.y is not None
-    label = int(test.y[0])
-    items = network.backbone.run(test.x[test.y == label], 0, 0)
-    y = torch.full((len(items),), label)
-    context = network.context(y, torch.full_like(y, task))
-    with torch.no_grad():
-        code = network.feedback.encode(
-            network.backbone.run(items), torch.Generator().manual_seed(0)
-        )
-        own = network.feedback.reconstruction(items, code, context)
-        others = Code(*(part.roll(1, 0) for part in code))
-        another = network.feedback.reconstruction(items, others, context)
-        divergence = network.feedback.prior.divergence(code, y)
-    assert divergence.mean() > 0.3
-    assert (another - own).mean() > 0.3
 
 
 @pytest.mark.parametrize(
@@ -422,4 +357,4 @@ def test_options_of_what_is_left_out_make_no_other_trial() -> None:
     assert config(prior="standard", modes=2) == config(prior="standard")
     assert config(gates=0.0, gate_by="task") == config(gates=0.0)
     assert config(replay_labels="hard").implied == {"temperature"}
-    assert config().temperature == 2.0 and config().modes == 1
+    assert (config().temperature, config().modes) == (2.0, 1)

@@ -137,7 +137,8 @@ CODE_OF_NAIVE = """
     methods.core.rng methods.core.task methods.core.training methods.core.vision
     methods.naive
     methods.networks
-    methods.networks.alexnet methods.networks.backbone methods.networks.cnn methods.networks.mlp
+    methods.networks.alexnet methods.networks.backbone methods.networks.cnn
+    methods.networks.dgr_cnn methods.networks.mlp
     methods.networks.mobilenet methods.networks.preparation methods.networks.resnet
     methods.networks.vision_network methods.networks.weights
     orchestrator.data.held_out orchestrator.data.stream_checks orchestrator.data.stream_config

@@ -70,7 +70,8 @@ def test_log_density_under_soft_labels_is_that_of_the_mixture_of_classes(modes: 
     posterior = normal(code.mean, code.log_variance).log_prob(code.z)
     torch.testing.assert_close(divergence, posterior - expected, rtol=1e-4, atol=1e-5)
     divergence.sum().backward()  # type: ignore[no-untyped-call]
-    assert prior.means.grad is not None and prior.means.grad.isfinite().all()
+    assert prior.means.grad is not None
+    assert prior.means.grad.isfinite().all()
     assert (prior.means.grad[1] == 0).all()  # of no item
 
 

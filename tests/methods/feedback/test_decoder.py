@@ -46,9 +46,10 @@ def test_closed_units_take_no_part() -> None:
 def test_a_mixture_of_contexts_opens_gates_in_part() -> None:
     decoder, z = make_decoder(), torch.randn(1, 3, generator=torch.Generator().manual_seed(1))
     weights = torch.tensor([[0.5, 0.0, 0.25, 0.25]])
+    hidden = z
     for number, layer in enumerate(decoder.hidden):
         opened = sum(w * decoder.gates(number)[c] for c, w in enumerate(weights[0]))
-        hidden = (layer(z if number == 0 else hidden) * opened).relu()
+        hidden = (layer(hidden) * opened).relu()
     expected = decoder.output(hidden)
     torch.testing.assert_close(decoder(z, weights), expected)
 
