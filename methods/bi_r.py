@@ -73,6 +73,10 @@ class BrainInspiredReplay(Classifier):
     network. Task-incremental, an item's label is one of its own task's classes; where classes
     cannot be asked for, it is labelled for each past task, of which the loss is the mean.
 
+    While the blocks before the replay depth still learn, in the first task, what they give is the
+    autoencoder's input and, held fixed, its target. Drawn activations are cut to the range that
+    real ones had.
+
     The published code divides the divergence by the number of pixels even where activations are
     replayed, whose reconstruction it divides by *their* number: the terms of the bound then have
     other weights. Here both are divided by the same number.

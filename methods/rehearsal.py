@@ -22,7 +22,7 @@ from methods.core.method import Method, Replayed
 from methods.core.registry import method_class, register
 from methods.core.rng import Rng
 from methods.core.snapshot import frozen_copy
-from methods.core.task import Batch, StreamInfo, Task
+from methods.core.task import Batch, Scenario, StreamInfo, Task
 from methods.core.teacher import Teacher
 from methods.core.training import ReplayLoss, masked_cross_entropy, weight_of_new
 from methods.memories import BufferConfig, Memory, MemoryConfig, NeuralConfig, Setting
@@ -102,8 +102,8 @@ class Rehearsal(Classifier):
             memory = info.data.get("memory")
             if depth and isinstance(memory, NeuralConfig) and memory.images_only:
                 raise ValueError(
-                    f"the memory {memory.name} draws images as it is configured, and depth {depth} "
-                    "is one of activations; give depth 0, or leave out channels"
+                    f"as it is configured the memory draws images, and depth {depth} is one of "
+                    "activations; give depth 0, or leave out channels"
                 )
             if depth > frozen:
                 raise ValueError(
@@ -312,19 +312,24 @@ class Rehearsal(Classifier):
             return None
         draws = self.rng.at(self.tasks_learned).of("memory").generator("replayed")
         batch = self.memory.sample(n, draws)
-        if self.config.replay_labels != "memory" or not self.memory.labelled:
+        if self.config.replay_labels != "memory":
             batch = self._labelled(batch)
+            if self.stream.scenario is Scenario.TASK_INCREMENTAL and batch.task is None:
+                batch = batch._replace(y=None)  # each past head gives one
         return Replayed(batch, self.depth)
 
     @torch.no_grad()
     def _labelled(self, batch: Batch) -> Batch:
-        """Give items the classes that the network as it is now takes them for."""
+        """Give items the classes that the network as it is now takes them for, with its logits."""
         training = self.network.training
         self.network.eval()
         logits = self.network(batch.x, self.depth)
         self.network.train(training)
         known = self.network.classes_of[: self.tasks_learned].any(0)
-        return batch._replace(y=logits.masked_fill(~known, -torch.inf).argmax(1))
+        if batch.task is not None and self.stream.scenario is Scenario.TASK_INCREMENTAL:
+            known = self.network.classes_of[batch.task]
+        y = logits.masked_fill(~known, -torch.inf).argmax(1)
+        return batch._replace(y=y, logits=logits)
 
     def owners(self) -> dict[str, object]:
         """Add the memory."""

@@ -17,7 +17,11 @@ from methods.core.task import Batch, Scenario, StreamInfo, Task
 
 
 class Replayed(NamedTuple):
-    """Generated items: ``batch.x`` lies at ``depth``, and ``batch.y`` is int64 ``[n]``."""
+    """Generated items: ``batch.x`` lies at ``depth``, and ``batch.y`` is int64 ``[n]``.
+
+    Where an item of no known task is labelled by each past task's head, ``y`` is None, and
+    ``batch.logits``, float ``[n, classes]``, are what the heads say of it.
+    """
 
     batch: Batch
     depth: int

@@ -42,7 +42,7 @@ class Past:
     Parameters
     ----------
     network : FeedbackNetwork
-        In eval mode.
+        Labels in eval mode, whatever mode it is in.
     stream : StreamInfo
     tasks : int
         Number of tasks that it has learnt, at least 1.
@@ -121,8 +121,7 @@ class Past:
     @torch.no_grad()
     def targets(self, x: Tensor, eligible: Tensor) -> Tensor:
         """Label items, float ``[B, *item]``, with probabilities among the eligible classes."""
-        logits: Tensor = self.network(x, self.network.depth)
-        logits = logits.masked_fill(~eligible, -torch.inf)
+        logits = self._logits(x).masked_fill(~eligible, -torch.inf)
         if self.temperature is None:
             return functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
         return (logits / self.temperature).softmax(-1)
@@ -133,8 +132,16 @@ class Past:
         eligible = self.eligible(wanted)
         if eligible.ndim == 3:
             eligible = eligible.any(0)
+        return self._logits(x).masked_fill(~eligible, -torch.inf).argmax(1)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        training = self.network.training
+        if training:
+            self.network.eval()
         logits: Tensor = self.network(x, self.network.depth)
-        return logits.masked_fill(~eligible, -torch.inf).argmax(1)
+        if training:
+            self.network.train()
+        return logits
 
 
 def distillation(

@@ -65,11 +65,10 @@ class Comparison:
         str
             The red flag; empty where nothing is wrong.
         """
-        x, y = replayed.batch.x.detach(), replayed.batch.y
-        assert y is not None
+        x = replayed.batch.x.detach()
         finite = x.flatten(1).isfinite().all(1)
         broken = 1 - float(finite.double().mean())
-        x, y = x[finite], y[finite]
+        x = x[finite]
         if not len(x):
             row = dict.fromkeys(MEASURES, float("nan"))
             return row, red_flag(Finding(not_finite=broken))
@@ -85,6 +84,7 @@ class Comparison:
         test_features, test_near = self._features_and_distances(test.x, self._encode)
         real_features = self._of_images(real.x, self.judge.features)
         judged = self.judge.labels(features)
+        y = self._labels(replayed, judged, finite)
         frequencies = self.items.frequencies(tasks, self.stream.info.classes).to(y.device)
         n = min(len(features), len(real_features), len(test_features))
         row = {
@@ -105,6 +105,20 @@ class Comparison:
             not_finite=broken,
         )
         return row, red_flag(found)
+
+    def _labels(self, replayed: Replayed, judged: Tensor, finite: Tensor) -> Tensor:
+        """Return the labels of draws, int64 ``[n]``.
+
+        Where each past head gives one, it is that of the head that the judge's class belongs to.
+        """
+        if replayed.batch.y is not None:
+            return replayed.batch.y[finite]
+        logits = replayed.batch.logits
+        assert logits is not None
+        heads = self.stream.info.eligible_by_task().to(judged.device)
+        same_head = (heads.T.float() @ heads.float()) > 0
+        labels: Tensor = logits[finite].masked_fill(~same_head[judged], -torch.inf).argmax(1)
+        return labels
 
     def _encode(self, x: Tensor) -> Tensor:
         return self.method.encode(x, self.depth).detach() if self.depth else x

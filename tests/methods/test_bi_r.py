@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
 from methods.bi_r import BrainInspiredReplay
@@ -17,6 +17,7 @@ from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task, TensorExamples
 from methods.feedback import Past
 from methods.naive import Naive
+from methods.networks import Backbone, Mlp
 
 CLASSES_OF = ((0, 1), (2, 3), (4, 5))
 DOMAINS = ((0, 1),) * 3
@@ -105,11 +106,9 @@ def test_one_step_is_the_published_loss() -> None:
         posterior = Normal(mean, (log_variance / 2).exp())
         z = mean + posterior.scale * torch.randn(17, 5, generator=noise)
         context = torch.cat([torch.eye(6)[batch.y], old.targets])
-        pixels = Bernoulli(logits=feedback.decoder(z, context)).log_prob(x.flatten(1).round())
-        soft = feedback.decoder(z, context)
-        errors = -(
-            x.flatten(1) * soft.sigmoid().log() + (1 - x.flatten(1)) * (-soft).sigmoid().log()
-        )
+        pixel = Bernoulli(logits=feedback.decoder(z, context))
+        one, zero = (pixel.log_prob(torch.full((17, 16), value)) for value in (1.0, 0.0))
+        errors = -(x.flatten(1) * one + (1 - x.flatten(1)) * zero)
         prior = feedback.prior
         scale = (prior.log_variances[:, 0] / 2).exp()
         of_class = Normal(prior.means[batch.y, 0], scale[batch.y])
@@ -309,6 +308,22 @@ def test_replayed() -> None:
     close = method.predict(batch.x).argmax(1).eq(batch.y).float().mean()
     assert close > 0.9  # rounding to bytes aside
     torch.testing.assert_close(method.replayed(20), method.replayed(20))
+
+
+class Dropping(Mlp):
+    """A network that draws while it learns."""
+
+    def build(self, shape: tuple[int, int, int]) -> Backbone:
+        layers = [nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 12), nn.BatchNorm1d(12), nn.ReLU()]
+        return Backbone([nn.Sequential(*layers)], shape)
+
+
+def test_a_method_that_was_saved_draws_and_labels_alike() -> None:
+    method, other = learnt(2, network=Dropping()), make(network=Dropping())
+    other.load_state_dict(method.state_dict())
+    before = other.state_dict()
+    torch.testing.assert_close(method.replayed(20), other.replayed(20), rtol=0, atol=0)
+    torch.testing.assert_close(before, other.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("scenario", list(Scenario))

@@ -38,7 +38,7 @@ def three(digits: TaskStream) -> BrainInspiredReplay:
     return learnt(digits, 3)
 
 
-def tested(digits: TaskStream, task: int) -> tuple[Tensor, Tensor]:
+def real_images(digits: TaskStream, task: int) -> tuple[Tensor, Tensor]:
     test: Batch = digits.test(task).gather(torch.arange(len(digits.test(task))))
     assert test.y is not None
     return test.x, test.y
@@ -47,13 +47,13 @@ def tested(digits: TaskStream, task: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("task", [0, 1, 2])
 def test_it_keeps_the_past(task: int, digits: TaskStream, three: BrainInspiredReplay) -> None:
     """Fine-tuning has 0 of all tasks but the last."""
-    x, y = tested(digits, task)
+    x, y = real_images(digits, task)
     assert three.predict(x).argmax(1).eq(y).float().mean() > 0.8
 
 
 def test_draws_are_of_the_class_asked_for(digits: TaskStream, three: BrainInspiredReplay) -> None:
     """As the nearest of the real images has it."""
-    parts = [tested(digits, task) for task in range(3)]
+    parts = [real_images(digits, task) for task in range(3)]
     x, y = (torch.cat(part) for part in zip(*parts, strict=True))
     drawn = three.sample(300)
     assert drawn is not None
@@ -67,7 +67,7 @@ def test_the_posterior_does_not_collapse(depth: int, digits: TaskStream) -> None
     """A code says more of its item than the class does: codes of other ones fit worse, by nats."""
     options = {"freeze_depth": depth, "budget": {"iterations": 500, "batch_size": 32}}
     network = learnt(digits, 1, **options, freeze_from="start").network
-    x, y = tested(digits, 0)
+    x, y = real_images(digits, 0)
     ones = network.backbone.run(x[y == 1], 0, depth)
     label = torch.ones(len(ones), dtype=torch.int64)
     context = network.context(label, torch.zeros_like(label))

@@ -137,6 +137,16 @@ def test_what_is_replayed_can_be_audited() -> None:
     assert learnt(1, method=Replay, memory={"name": "buffer"}).replayed(4) is None
 
 
+def test_each_past_head_labels_what_is_of_no_known_task() -> None:
+    method = learnt(2, scenario="task-incremental")
+    batch = method.replayed(30).batch
+    assert batch.y is None
+    assert batch.logits.shape == (30, 6)
+    asked = learnt(2, scenario="task-incremental", memory=VAE | {"name": "cvae"})
+    batch = asked.replayed(30).batch
+    assert (batch.task == batch.y // 2).all()
+
+
 def test_a_conditional_generator_labels_its_draws() -> None:
     memory = VAE | {"name": "cvae"}
     method = learnt(2, memory=memory)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from methods.core.method import Replayed
 from methods.core.registry import method_class
@@ -79,6 +80,22 @@ def test_wrong_labels_are_found(audited: Any) -> None:
         assert row["coverage"] > 0.95
         assert row["drift"] > 0.2
         assert flag.endswith(" % of replayed labels are right")
+
+
+@pytest.mark.parametrize(("shift", "right"), [(0, 1.0), (1, 0.0)])
+def test_where_every_head_labels_its_own_is_asked(
+    digits: TaskStream, audited: Any, shift: int, right: float
+) -> None:
+    def of_tests(n: int) -> Replayed:
+        test = digits.test(0)
+        batch = test.gather(torch.randint(len(test), (n,)))
+        assert batch.y is not None
+        said, elsewhere = (batch.y + shift) % 2, batch.y + 2  # whose head is surer of itself
+        logits = functional.one_hot(said, 10) + 5 * functional.one_hot(elsewhere, 10)
+        return Replayed(Batch(batch.x, logits=logits.float()), 0)
+
+    (row,) = audited(tasks=1, replayed=of_tests).rows
+    assert row["agreement"] == pytest.approx(right, abs=0.05)
 
 
 def test_a_collapsed_generator_is_found(audited: Any) -> None:
