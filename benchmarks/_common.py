@@ -9,9 +9,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -79,6 +82,19 @@ def write_space(folder: Path, name: str, **axes: Any) -> Path:
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump({"name": name, **axes}), encoding="utf-8")
     return path
+
+
+def records_of(space: str, results: Path, data: Path, budget: str | None = None) -> pd.DataFrame:
+    """Run what is missing of a search space and return the records of all its trials."""
+    from rich.console import Console
+
+    from orchestrator import api
+    from orchestrator.results import ResultsStore
+
+    progress(f"{space}:")
+    console = Console(stderr=True)
+    sweep = api.run(space, budget=budget, results=results, data=data, mlflow=False, console=console)
+    return ResultsStore(results).read({trial.id for trial in sweep.plan.trials}).to_pandas()
 
 
 def progress(line: str) -> None:

@@ -10,26 +10,14 @@ The strengths were found on 1,000 training images of each task that were held ou
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pandas as pd
-from _common import Verdict, arguments, progress, status_of
-from rich.console import Console
+from _common import Verdict, arguments, records_of, status_of
 
-from orchestrator import api
 from orchestrator.leaderboard.paired import paired_differences
-from orchestrator.results import ResultsStore
 
 SPACES = ("ewc-split-mnist", "ewc-split-mnist-task")
 SEEDS = 5
-
-
-def records_of(space: str, results: Path, data: Path) -> pd.DataFrame:
-    """Run what is missing of a search space and return the records of all its trials."""
-    progress(f"{space}:")
-    console = Console(stderr=True)
-    sweep = api.run(space, results=results, data=data, mlflow=False, console=console)
-    return ResultsStore(results).read({trial.id for trial in sweep.plan.trials}).to_pandas()
 
 
 def main() -> int:
