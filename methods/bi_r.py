@@ -40,6 +40,7 @@ from methods.feedback import (
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+_TEMPERATURE, _MODES = 2.0, 1
 #: Draws of each class that are shown; each class has a row of its own.
 _SHOWN_OF_CLASS = 10
 #: Times within a task at which draws are shown, the last of them after it.
@@ -137,14 +138,14 @@ class BrainInspiredReplay(Classifier):
         def _of_soft_labels(cls, temperature: float | None, info: ValidationInfo) -> float | None:
             if info.data.get("replay_labels") == "hard":
                 return None  # trials that differ in it alone are one
-            return 2.0 if temperature is None else temperature
+            return _TEMPERATURE if temperature is None else temperature
 
         @field_validator("modes")
         @classmethod
         def _of_class_prior(cls, modes: int | None, info: ValidationInfo) -> int | None:
             if info.data.get("prior") == "standard":
                 return None
-            return 1 if modes is None else modes
+            return _MODES if modes is None else modes
 
         @field_validator("gate_by")
         @classmethod
@@ -153,9 +154,9 @@ class BrainInspiredReplay(Classifier):
 
         @property
         def implied(self) -> frozenset[str]:
-            """What belongs to a component that is left out."""
-            given = {"temperature": self.temperature, "modes": self.modes}
-            return frozenset(name for name, value in given.items() if value is None)
+            """What is as usual, or belongs to a component that is left out."""
+            usual = {"temperature": (None, _TEMPERATURE), "modes": (None, _MODES)}
+            return frozenset(name for name, values in usual.items() if getattr(self, name) in values)
 
     config: Config
     network: FeedbackNetwork

@@ -12,10 +12,10 @@ from methods.core import activations
 from methods.core.activations import Activations
 from methods.core.rng import Rng
 from methods.core.task import Scenario, StreamInfo, Task, TensorExamples
+from methods.glr import GenerativeLatentReplay
 from methods.joint import Joint
 from methods.naive import Naive
 from methods.networks import Cnn
-from methods.glr import GenerativeLatentReplay
 from methods.replay import LatentReplay, Replay
 
 SHAPE = (1, 8, 8)

@@ -35,7 +35,11 @@ resources: {cpus: 1}
 #: What is replaced by what; then line, key and what else the message must say, of each problem.
 MISTAKES: dict[str, tuple[str, str, list[tuple[int, str, str]]]] = {
     "unknown key": ("tasks: 5", "tusks: 5", [(4, "tusks", "unknown key; did you mean 'tasks'?")]),
-    "unlike any key": ("tasks: 5", "zzz: 5", [(4, "zzz", "unknown key; possible: audit, budget, ")]),
+    "unlike any key": (
+        "tasks: 5",
+        "zzz: 5",
+        [(4, "zzz", "unknown key; possible: audit, budget, ")],
+    ),
     "misspelt whole option": (
         "optimizer: {name: adam, lr: 1e-3}",
         "optimiser: {name: adam}",
