@@ -156,7 +156,7 @@ class BrainInspiredReplay(Classifier):
         def implied(self) -> frozenset[str]:
             """What is as usual, or belongs to a component that is left out."""
             usual = {"temperature": (None, _TEMPERATURE), "modes": (None, _MODES)}
-            return frozenset(name for name, values in usual.items() if getattr(self, name) in values)
+            return frozenset(name for name in usual if getattr(self, name) in usual[name])
 
     config: Config
     network: FeedbackNetwork

@@ -371,5 +371,6 @@ def test_options_of_what_is_left_out_make_no_other_trial() -> None:
     assert config(replay_labels="hard", temperature=3.0) == config(replay_labels="hard")
     assert config(prior="standard", modes=2) == config(prior="standard")
     assert config(gates=0.0, gate_by="task") == config(gates=0.0)
-    assert config(replay_labels="hard").implied == {"temperature"}
+    assert config().implied == {"temperature", "modes"}
+    assert config(temperature=3.0, modes=2).implied == set()
     assert (config().temperature, config().modes) == (2.0, 1)
