@@ -73,7 +73,9 @@ def test_penalty_of_a_quadratic_critic() -> None:
     each = gradient_penalties(lambda at: at.square().sum((1, 2)) / 2, x, g, share)
     part = share.numpy()[:, None]
     at = part * x.flatten(1).numpy() + (1 - part) * g.flatten(1).numpy()
-    np.testing.assert_allclose(each.numpy(), (np.linalg.norm(at, axis=1) - 1) ** 2, atol=1e-9)
+    np.testing.assert_allclose(
+        each.detach().numpy(), (np.linalg.norm(at, axis=1) - 1) ** 2, atol=1e-9
+    )
 
 
 @every

@@ -86,7 +86,8 @@ def digits() -> TensorExamples:
 
 
 def test_conditional_draws_are_of_their_class(digits: TensorExamples) -> None:
-    memory = remembering(conditional=True, iterations=300, hidden=(128,))
+    optimizer = Adam(lr=3e-3, betas=(0.5, 0.9), reset="task")
+    memory = remembering(conditional=True, iterations=300, hidden=(128,), optimizer=optimizer)
     memory.absorb(digits, 0, Rng(0).at(0))
     judge = LogisticRegression(max_iter=300).fit(digits.x.flatten(1) / 255, digits.y)
     batch = memory.sample(500, seeded())
