@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from methods.core.training import Adam, OptimizerConfig
 from methods.memories.generator_network import GeneratorNetwork, LikelihoodNetwork, normal
 from methods.memories.neural import NeuralConfig
 
@@ -132,6 +133,9 @@ class VaeConfig(NeuralConfig):
     """A variational autoencoder, fully connected."""
 
     name: Literal["vae"] = "vae"
+    optimizer: OptimizerConfig = Field(default_factory=lambda: Adam(lr=2e-3, reset="task"))
+    """Of the whole network. With ``reset: never`` its moments outlive a task, and count as kept.
+    The rate was found on images held out of split MNIST's training."""
     hidden: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = (400, 400)
     """Units of the encoder's hidden layers; the decoder's are the same, reversed."""
     latents: PositiveInt = 100
