@@ -38,7 +38,7 @@ _POLICIES_OF_CLASSES = ("class-balanced", "herding")
 #: Items that go through the network at once where their last activations are asked for.
 _CHUNK = 1024
 #: How often, and how many at a time, items are drawn in search of a class.
-_ATTEMPTS, _LEAST_DRAWN = 20, 256
+_ATTEMPTS, _LEAST_DRAWN = 40, 64
 
 
 @register("rehearsal")

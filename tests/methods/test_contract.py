@@ -70,9 +70,8 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "dgr": (
         trained("vae", optimizer={"name": "adam", "reset": "never"}),
         trained("cvae", refresh="task") | {"replay_labels": "soft", "depth": 0, "buffer_size": 9},
-        trained("wgan-gp", warm_start=False) | {"depth": 0},
-        SHORT
-        | {"memory": {"name": "flow", "blocks": 1, "hidden": 0.2, "iterations": 1}, "depth": 0},
+        trained("wgan-gp", warm_start=False, critic_steps=1) | {"depth": 0},
+        trained("vae", replay_batch=0) | {"depth": 0, "replay_batch": 0},
     ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
@@ -87,7 +86,17 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         generator("gmm", "task", components=2, share="unlimited"),
         generator("gaussian", "epoch", max_tasks=1),
         {"variant": "as-released"},
-        trained("vae", refresh="epoch") | {"replay_labels": "soft"},
+        SHORT
+        | {
+            "memory": {
+                "name": "flow",
+                "blocks": 1,
+                "levels": 1,
+                "iterations": 1,
+                "refresh": "epoch",
+            },
+            "replay_labels": "soft",
+        },
     ),
 }
 

@@ -73,7 +73,8 @@ def test_scaled_down_with_its_head() -> None:
 
 def test_it_computes_what_is_written() -> None:
     """The first block is linear, the others are clipped at 0 and normalised before."""
-    backbone = DgrCnn(channels=8).build(SHAPE).train()
+    with Rng(0).scoped("initialisation"):
+        backbone = DgrCnn(channels=8).build(SHAPE).train()
     weights = backbone.state_dict()
     x = images(6) / 255
     first = backbone.run(x, 0, 1)
@@ -86,7 +87,8 @@ def test_it_computes_what_is_written() -> None:
         z = conv2d(backbone.run(x, 0, depth - 1), kernel, bias, stride=2, padding=1)
         mean, variance = z.mean((0, 2, 3), keepdim=True), z.var((0, 2, 3), False, keepdim=True)
         normalised = (z - mean) / (variance + 1e-5).sqrt()
-        torch.testing.assert_close(backbone.run(x, 0, depth), normalised.clamp_min(0))
+        expected = normalised.clamp_min(0)
+        torch.testing.assert_close(backbone.run(x, 0, depth), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
