@@ -9,6 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+#: A dimension that hardly varies at first is divided by this share of the typical deviation.
+_LEAST = 0.1
+#: How far the logit of a coupling's scale may go from where it starts. Unbounded, what an outlier
+#: makes of it carries the next ones out of the range of floating-point numbers.
+_BOUND = 4.0
+
 
 class Invertible(nn.Module, ABC):
     """A bijection of rows float ``[B, D]``, perhaps a different one for each condition."""
@@ -50,7 +56,10 @@ class ActNorm(Invertible):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         self.mean.copy_(x.mean(0))
-        self.log_deviation.copy_(x.std(0, correction=0).clamp_(min=1e-3).log_())
+        deviation = x.std(0, correction=0)
+        typical = deviation.square().mean().sqrt()
+        # A pixel that is dark in this batch may light up in a later task.
+        self.log_deviation.copy_(deviation.maximum(_LEAST * typical).clamp_(min=1e-3).log_())
         self.started.fill_(True)
 
     def inverse(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -115,7 +124,7 @@ class AffineCoupling(Invertible):
     def _logit_and_shift(self, kept: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         inputs = kept if condition is None else torch.cat([condition, kept], 1)
         logit, shift = self.head(self.body(inputs) * self.log_gain.exp()).chunk(2, 1)
-        return logit + 1.5, shift
+        return _BOUND * torch.tanh(logit / _BOUND) + 1.5, shift
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """Change the second half."""
@@ -152,7 +161,7 @@ class Gaussianize(nn.Module):
         else:
             both = functional.linear(given, self.weight, self.bias)
         mean, log_deviation = both.chunk(2, 1)
-        return mean, log_deviation
+        return mean, _BOUND * torch.tanh(log_deviation / _BOUND)
 
     def forward(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """Return standardised rows, and log |det| of each."""
