@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from methods.core.normal import normal_divergence, normal_log_density
+
 
 class Code(NamedTuple):
     """What an encoder makes of some items: all float ``[B, D]``.
@@ -117,21 +119,6 @@ class ClassPrior(nn.Module):
         scaled = means * precisions
         constants = (scaled * means + log_variances).sum(1) + self.dim * math.log(2 * math.pi)
         return -0.5 * torch.addmm(constants, z.square(), precisions.T) + z @ scaled.T
-
-
-def normal_divergence(
-    mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor
-) -> Tensor:
-    """Return KL(N ‖ other N) of diagonal normals, summed over the last dimension."""
-    difference = log_variance - other_log_variance
-    away = (mean - other_mean).square() * (-other_log_variance).exp()
-    return 0.5 * (difference.exp() + away - 1 - difference).sum(-1)
-
-
-def normal_log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return log N(z; mean, variance) of diagonal normals, summed over the last dimension."""
-    away = (z - mean).square() * (-log_variance).exp()
-    return -0.5 * (away + log_variance + math.log(2 * math.pi)).sum(-1)
 
 
 def _normal(mean: Tensor, log_variance: Tensor, noise: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ from methods.memories.flow_layers import (
     Gaussianize,
     Invertible,
     Permutation,
+    Whitening,
     standard_normal_log_density,
 )
 from methods.memories.generator_network import GeneratorNetwork, LikelihoodNetwork, normal
@@ -31,6 +32,7 @@ class Flow(LikelihoodNetwork):
     Dinh et al. 2017 (arXiv:1605.08803), with the layers of pseudo-rehearsal with normalizing flows
     (Pomponi et al. 2020, arXiv:2007.02443): at each level ``blocks`` times a scale and shift, a
     fixed permutation and an affine coupling; then half of the dimensions leave (section 3.6).
+    Before the first level items are whitened, as the first task's items have it.
 
     The loss of an item is its negative log-likelihood in nats, eq. 3. Pixels are spread over their
     step of 1/256 by uniform noise and carried to the real line by a logit, whose volume change
@@ -45,6 +47,8 @@ class Flow(LikelihoodNetwork):
     hidden : float
     jitter : float
         Deviation of the noise on activations, in standardised units.
+    whiten : bool
+        Whether items are whitened before the first level.
     """
 
     def __init__(
@@ -57,10 +61,12 @@ class Flow(LikelihoodNetwork):
         hidden: float = 2.0,
         hidden_layers: int = 1,
         jitter: float = 0.05,
+        whiten: bool = True,
     ) -> None:
         super().__init__(shape, classes)
         self.jitter = jitter
         dim = self.values = math.prod(shape)
+        self.whitening = Whitening(dim) if whiten else None
         self.levels, self.splits = nn.ModuleList(), nn.ModuleList()
         self.leaving: list[int] = []
         for _ in range(levels):
@@ -80,6 +86,11 @@ class Flow(LikelihoodNetwork):
 
     # Density -------------------------------------------------------------------------------------
 
+    def initialise_from(self, x: Tensor, noise: torch.Generator) -> None:
+        """Find the axes along which the first items vary."""
+        if self.whitening is not None:
+            self.whitening.start(self._spread(x.flatten(1), noise)[0])
+
     def losses(self, x: Tensor, y: Tensor | None, noise: torch.Generator) -> dict[str, Tensor]:
         """Return ``nll`` of each item, ``[B]``, in nats."""
         z, volume = self._spread(x.flatten(1), noise)
@@ -90,6 +101,9 @@ class Flow(LikelihoodNetwork):
         """Return noise ``[B, D]`` of rows on the real line, and log |det| of each, ``[B]``."""
         condition = self._condition(y)
         left, change = [], x.new_zeros(len(x))
+        if self.whitening is not None:
+            x, more = self.whitening(x, condition)
+            change = change + more
         for layers, split in zip(self.levels, self.splits, strict=True):
             assert isinstance(layers, nn.ModuleList)
             for layer in layers:
@@ -121,7 +135,7 @@ class Flow(LikelihoodNetwork):
             for layer in reversed(layers):
                 assert isinstance(layer, Invertible)
                 x = layer.inverse(x, condition)
-        return x
+        return x if self.whitening is None else self.whitening.inverse(x, condition)
 
     def draw(self, n: int, y: Tensor | None, noise: torch.Generator) -> Tensor:
         """Carry normal noise back to items."""
@@ -171,6 +185,9 @@ class FlowConfig(NeuralConfig):
     """Hidden layers of a coupling after the first."""
     jitter: Annotated[NonNegativeFloat, Field(le=1)] = 0.05
     """Deviation of the noise that activations get in training, in standardised units."""
+    whiten: bool = True
+    """Whether items are turned to the principal axes of the first task's items, and scaled, before
+    they enter. Published flows do without, and need many more steps."""
 
     def network(self, item: tuple[int, ...], classes: int) -> GeneratorNetwork:
         """Make the network, untrained, with PyTorch's global generator."""
@@ -182,4 +199,5 @@ class FlowConfig(NeuralConfig):
             hidden=self.hidden,
             hidden_layers=self.hidden_layers,
             jitter=self.jitter,
+            whiten=self.whiten,
         )

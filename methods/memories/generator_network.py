@@ -50,6 +50,9 @@ class GeneratorNetwork(nn.Module, ABC):
         """Name the parts that have an optimiser each; :meth:`step` is given one for each name."""
         return {"generator": self}
 
+    def initialise_from(self, x: Tensor, noise: torch.Generator) -> None:
+        """See items that the first task has, float ``[N, *shape]``, once, before learning."""
+
     @abstractmethod
     def step(
         self,

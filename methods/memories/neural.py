@@ -34,6 +34,8 @@ from methods.memories.units import Units
 
 #: Steps between two looks at the loss: a look waits for the device.
 _LOOK_EVERY = 10
+#: Items that a new network sees before it learns.
+_FIRST = 4096
 #: Items drawn at once.
 _AT_ONCE = 512
 #: Draws that are shown during and after a task: of each class, or altogether.
@@ -114,6 +116,7 @@ class NeuralMemory(GenerativeMemory):
             if self.network is None or not self.config.warm_start:
                 with rng.scoped("initialisation"):
                     self.network = self._built()
+                self._start(self.network, new, rng)
                 self.optimizers = None
             self._train(self.network, new, past, rng, log)
             self._show(log, "generator", rng)
@@ -121,6 +124,12 @@ class NeuralMemory(GenerativeMemory):
     def _built(self) -> GeneratorNetwork:
         classes = self.classes if self.config.conditional else 0
         return self.config.network(self.units.item, classes).to(self.device)
+
+    def _start(self, network: GeneratorNetwork, new: Examples, rng: Rng) -> None:
+        """Show some items of the task to a network that is new."""
+        chosen = torch.randperm(len(new), generator=rng.generator("first"))[:_FIRST]
+        first = self.units.enter(new.gather(chosen.to(self.device)).x)
+        network.initialise_from(first, rng.generator("noise of the first"))
 
     def _train(
         self,

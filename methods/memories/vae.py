@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from methods.core.normal import normal_divergence
 from methods.core.training import Adam, OptimizerConfig
 from methods.memories.generator_network import GeneratorNetwork, LikelihoodNetwork, normal
 from methods.memories.neural import NeuralConfig
@@ -21,7 +22,7 @@ from methods.memories.neural import NeuralConfig
 #: most 1/400 of the data's from it.
 _LEAST = math.log(0.05)
 #: Adam moves a weight by about its learning rate a step, however steep the loss: at 1e-3 it would
-#: take 700 steps to halve a deviation. The logarithm is the weight times this.
+#: take 700 steps to halve a deviation. What is a mean or a logarithm itself is a weight times this.
 _PACE = 10
 
 
@@ -36,8 +37,11 @@ class Vae(LikelihoodNetwork):
     they would lack most of the spread within a class.
 
     Encoder and decoder are mirrored, fully connected, with ReLU. Where draws are conditioned on
-    classes, both are given the class one-hot (Sohn et al. 2015, "Learning structured output
-    representation using deep conditional generative models").
+    classes, both are given the class one-hot, and each class has a prior of its own, a normal
+    distribution whose means and variances are learned (Sohn et al. 2015, "Learning structured
+    output representation using deep conditional generative models", eq. 4). With one standard
+    normal for all, the encoder goes on telling the classes apart, what it makes of them lies far
+    outside that prior, and draws from it are of no class.
 
     Parameters
     ----------
@@ -67,6 +71,8 @@ class Vae(LikelihoodNetwork):
         self.decoder = _layers([latents + classes, *reversed(hidden), values])
         if not self.images:
             self.slow_log_deviation = nn.Parameter(torch.zeros(values))
+        if classes:
+            self.slow_prior = nn.Parameter(torch.zeros(classes, 2 * latents))
 
     @property
     def log_deviation(self) -> Tensor:
@@ -80,6 +86,11 @@ class Vae(LikelihoodNetwork):
         """Return the posterior of items: means and logarithms of variances, ``[B, latents]``."""
         posterior = self.encoder(self.condition(y, x.flatten(1)))
         mean, log_variance = posterior.chunk(2, 1)
+        return mean, log_variance
+
+    def prior(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and logarithms of variances of each class's prior, ``[B, latents]``."""
+        mean, log_variance = (_PACE * self.slow_prior[y]).chunk(2, 1)
         return mean, log_variance
 
     def decode(self, z: Tensor, y: Tensor | None) -> Tensor:
@@ -97,10 +108,11 @@ class Vae(LikelihoodNetwork):
         deviation = (0.5 * log_variance).exp()
         z = torch.addcmul(mean, deviation, normal(*mean.shape, noise=noise, device=x.device))
         decoded = self.decode(z, y)
-        divergence = mean.square() + deviation.square() - log_variance - 1
+        zero = torch.zeros_like(mean)
+        prior = (zero, zero) if y is None else self.prior(y)
         return {
             "reconstruction": self._reconstruction(x.flatten(1), decoded),
-            "kl": divergence.sum(1) * (0.5 * self.beta),
+            "kl": self.beta * normal_divergence(mean, log_variance, *prior),
         }
 
     def _reconstruction(self, x: Tensor, decoded: Tensor) -> Tensor:
@@ -115,7 +127,11 @@ class Vae(LikelihoodNetwork):
     def draw(self, n: int, y: Tensor | None, noise: torch.Generator) -> Tensor:
         """Draw latents, and of each an item: the means of its pixels, or noisy activations."""
         device = next(self.parameters()).device
-        decoded = self.decode(normal(n, self.latents, noise=noise, device=device), y)
+        z = normal(n, self.latents, noise=noise, device=device)
+        if y is not None:
+            mean, log_variance = self.prior(y)
+            z = mean.addcmul(z, (0.5 * log_variance).exp())
+        decoded = self.decode(z, y)
         if self.images:
             return decoded.sigmoid_().view(n, *self.shape)
         each = normal(*decoded.shape, noise=noise, device=device)

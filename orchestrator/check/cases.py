@@ -21,7 +21,7 @@ DATASET = "split-digits"
 TASKS = 3
 #: Training images of a task, test images of a task and optimiser steps where nothing has to be
 #: learnt well.
-_TRAIN, _TEST, _STEPS = 120, 24, 5
+_TRAIN, _TEST, _STEPS = 80, 24, 3
 
 C = TypeVar("C", bound=Config)
 

@@ -16,7 +16,13 @@ from methods.core.task import TensorExamples
 from methods.core.training import Adam, Budget
 from methods.memories import FlowConfig
 from methods.memories.flow import Flow
-from methods.memories.flow_layers import ActNorm, AffineCoupling, Gaussianize, Permutation
+from methods.memories.flow_layers import (
+    ActNorm,
+    AffineCoupling,
+    Gaussianize,
+    Permutation,
+    Whitening,
+)
 from methods.memories.generator_network import Labelled
 from methods.memories.neural import NeuralMemory
 
@@ -37,6 +43,7 @@ def trained(
     optimizers = {"generator": torch.optim.Adam(flow.parameters(), lr)}
     noise = seeded(1)
     flow.train()
+    flow.initialise_from(x, seeded())
     for _ in range(steps):
         rows = torch.randint(len(x), (128,), generator=noise)
         batch = Labelled(x[rows], None if y is None else y[rows])
@@ -64,6 +71,11 @@ def test_it_is_inverted_exactly(dim: int, classes: int, levels: int) -> None:
         assert (flow(flow.inverse(u, y), y)[0] - u).abs().max() < 1e-3
 
 
+def started(whitening: Whitening) -> Whitening:
+    whitening.double().start(correlated(dim=5)[0].double())
+    return whitening
+
+
 def jacobian(function: Any, x: Tensor) -> float:
     """Return log |det| of a function's Jacobian at one row, by autograd."""
     matrix = torch.autograd.functional.jacobian(lambda row: function(row[None])[0], x)
@@ -75,10 +87,11 @@ def jacobian(function: Any, x: Tensor) -> float:
     [
         lambda: ActNorm(5),
         lambda: Permutation(5),
+        lambda: started(Whitening(5)),
         lambda: AffineCoupling(5, 0, 2.0, 1),
         lambda: AffineCoupling(5, 3, 0.5, 0),
     ],
-    ids=["act norm", "permutation", "coupling", "conditional coupling"],
+    ids=["act norm", "permutation", "whitening", "coupling", "conditional coupling"],
 )
 def test_log_determinant_of_each_layer(layer: Any) -> None:
     with Rng(1).scoped("layer"):
@@ -145,6 +158,30 @@ def test_act_norm_starts_once_and_goes_on_where_it_was() -> None:
     other.train()
     assert torch.equal(other(x + 100, None)[0], layer(x + 100, None)[0])
     assert other(x + 100, None)[0].mean() > 10
+
+
+def test_whitening_makes_independent_units_of_the_first_items() -> None:
+    x = correlated()[0] + 2 * torch.randn(3000, 6, generator=seeded(5))
+    whitening = Whitening(6)
+    whitening.start(x)
+    white = whitening(x, None)[0]
+    torch.testing.assert_close(white.T.cov(correction=0), torch.eye(6), rtol=0, atol=1e-4)
+    torch.testing.assert_close(white.mean(0), torch.zeros(6), rtol=0, atol=1e-5)
+    torch.testing.assert_close(whitening.inverse(white, None), x, rtol=0, atol=1e-4)
+
+
+def test_whitened_draws_vary_as_much_as_narrow_items_do_soon() -> None:
+    """Where few wide directions hide among many narrow ones, as in activations behind ReLUs."""
+    factors = torch.randn(3000, 3, generator=seeded())
+    loads = torch.randn(3, 60, generator=seeded(1))
+    x = factors @ loads + 0.05 * torch.randn(3000, 60, generator=seeded(2))
+    x = (x - x.mean(0)) / x.std(0)
+    spread = {}
+    for whiten in (True, False):
+        flow = trained(made((60,), blocks=3, hidden=0.5, whiten=whiten), x, steps=60)
+        spread[whiten] = float(flow.draw(2000, None, seeded(5)).detach().std(0).mean())
+    assert spread[True] == pytest.approx(1.0, abs=0.15)
+    assert spread[False] < 0.8
 
 
 def test_permutations_are_part_of_the_state() -> None:

@@ -133,7 +133,9 @@ def test_parameters_of_the_comparison_network() -> None:
     network = VaeConfig().network((1, 28, 28), 0)
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_069_784
     conditional = VaeConfig().network((1, 28, 28), 10)
-    assert sum(p.numel() for p in conditional.parameters()) == 1_069_784 + 2 * 10 * 400
+    assert sum(p.numel() for p in conditional.parameters()) == (
+        1_069_784 + 2 * 10 * 400 + 10 * 2 * 100
+    )
     latents = VaeConfig().network((64,), 0)
     assert sum(p.numel() for p in latents.parameters()) == 1_069_784 - 2 * 720 * 400 - 720 + 64
 
@@ -275,6 +277,37 @@ def test_draws_of_activations(clamp: bool) -> None:
     assert outside == 0 if clamp else outside > 0.05
     if clamp:
         assert x[:, 5].unique().tolist() == [0]
+
+
+def test_draws_of_activations_are_of_their_class_soon() -> None:
+    """With one standard normal for all classes they are of hardly any: the posterior leaves it."""
+    means = 3 * torch.randn(4, 30, generator=seeded())
+    y = torch.arange(4).repeat(500)
+    x = means[y] + torch.randn(2000, 30, generator=seeded(1))
+    memory = learnt(TensorExamples(x, y), iterations=150, conditional=True, hidden=(50,))
+    batch = memory.sample(1000, seeded(2))
+    assert torch.cdist(batch.x, means).argmin(1).eq(batch.y).float().mean() > 0.95
+    for label in range(4):
+        of_class = batch.x[batch.y == label]
+        assert 0.8 < float((of_class - of_class.mean(0)).std() / (x - means[y]).std()) < 1.2
+
+
+def test_a_class_has_a_prior_of_its_own() -> None:
+    """Closed form: the divergence of normals, and where draws come from."""
+    network = make((3,), 2, latents=4)
+    with torch.no_grad():
+        network.slow_prior.copy_(torch.randn(2, 8, generator=seeded()) / 10)
+        x, y = torch.randn(5, 3, generator=seeded(1)), torch.tensor([0, 1, 1, 0, 1])
+        mean, log_variance = network.encode(x, y)
+        prior_mean, prior_log_variance = network.prior(y)
+        kl = network.losses(x, y, seeded())["kl"]
+    normals = [
+        torch.distributions.Normal(m, (0.5 * v).exp())
+        for m, v in ((mean, log_variance), (prior_mean, prior_log_variance))
+    ]
+    expected = torch.distributions.kl_divergence(*normals).sum(1)
+    torch.testing.assert_close(kl, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(prior_mean[0], prior_mean[1])
 
 
 def test_draws_have_the_noise_of_the_model() -> None:
