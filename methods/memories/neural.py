@@ -116,7 +116,7 @@ class NeuralMemory(GenerativeMemory):
             if self.network is None or not self.config.warm_start:
                 with rng.scoped("initialisation"):
                     self.network = self._built()
-                self._start(self.network, new, rng)
+                self._initialise(self.network, new, past, rng)
                 self.optimizers = None
             self._train(self.network, new, past, rng, log)
             self._show(log, "generator", rng)
@@ -125,10 +125,18 @@ class NeuralMemory(GenerativeMemory):
         classes = self.classes if self.config.conditional else 0
         return self.config.network(self.units.item, classes).to(self.device)
 
-    def _start(self, network: GeneratorNetwork, new: Examples, rng: Rng) -> None:
-        """Show some items of the task to a network that is new."""
-        chosen = torch.randperm(len(new), generator=rng.generator("first"))[:_FIRST]
-        first = self.units.enter(new.gather(chosen.to(self.device)).x)
+    def _initialise(
+        self, network: GeneratorNetwork, new: Examples, past: NeuralMemory | None, rng: Rng
+    ) -> None:
+        """Show a new network items of all tasks, as many of each as the tasks had."""
+        of_past = 0 if past is None else len(past)
+        count = min(_FIRST * len(new) // (len(new) + of_past) + 1, len(new))
+        chosen = torch.randperm(len(new), generator=rng.generator("first"))[:count]
+        items = new.gather(chosen.to(self.device)).x
+        if past is not None:
+            drawn = past.sample(of_past * count // len(new), rng.generator("first draws"))
+            items = torch.cat([items, drawn.x])
+        first = self.units.enter(items)
         network.initialise_from(first, rng.generator("noise of the first"))
 
     def _train(
