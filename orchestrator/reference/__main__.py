@@ -45,9 +45,14 @@ def export(
         typer.echo(path)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command: a mistake of the user is one line and exit status 2."""
     try:
         app()
     except UserError as error:
         typer.echo(f"engram: {error}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -91,8 +91,10 @@ def in_words(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """Say of what type an option is, such as ``whole number > 0, or none``."""
     models = frozenset(models_in(annotation))
     for text, members in _PARTS:
-        if models and models <= members and len(models) > 1:
-            return text
+        if models and models <= members:
+            (*_, one) = models
+            only = f": `{one.model_fields['name'].default}`" if len(models) == 1 else ""
+            return text + only + (", or none" if type(None) in get_args(annotation) else "")
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return in_words(inner[0], [*inner[1:], *metadata])
