@@ -76,11 +76,11 @@ def _overview(spaces: list[list[SearchSpace]], measured: Read) -> str:
 def _size(space: SearchSpace, measured: Measured | None) -> list[str]:
     """Return the number of trials, their time, and how many of them were measured."""
     trials = count_trials(space)
-    time = time_elsewhere(measured, trials)
+    time = time_elsewhere(measured)
     text = _NOT_MEASURED
     if time is not None and measured is not None:
         gpu = measured.computed_with.get("GPU", "")
-        text = about(time.seconds) + (f" on {gpu}" if time.on_gpu else "")
+        text = about(time.of(trials).seconds) + (f" on {gpu}" if time.on_gpu else "")
     return [f"{trials:,}", text, _state(measured)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from orchestrator.results import ResultsStore
@@ -30,6 +30,8 @@ class Time:
         All of them, one after the other.
     longest : float
         The longest kind of them.
+    trials : int
+        How many they are.
     on_gpu : bool
         Whether they were measured on a GPU.
     here : bool
@@ -38,8 +40,15 @@ class Time:
 
     seconds: float
     longest: float
+    trials: int
     on_gpu: bool
     here: bool
+
+    def of(self, trials: int) -> Time:
+        """Return what so many trials of this kind take."""
+        if trials == self.trials:
+            return self
+        return replace(self, seconds=self.seconds * trials / self.trials, trials=trials)
 
     def on(self, cores: int, each: int = 1) -> float:
         """Return the seconds that a machine takes whose cores work on several trials at once.
@@ -63,21 +72,18 @@ def estimate(groups: Iterable[Alike], on_gpu: bool, here: bool) -> Time | None:
     mean = sum(measured) / len(measured)
     means = [sum(g.seconds) / len(g.seconds) if g.seconds else mean for g in groups]
     total = sum(group.trials * each for group, each in zip(groups, means, strict=True))
-    return Time(total, max(means), on_gpu, here)
+    return Time(total, max(means), sum(group.trials for group in groups), on_gpu, here)
 
 
-def time_elsewhere(measured: Measured | None, trials: int) -> Time | None:
-    """Return the time of a sweep by what is kept of it, scaled to the trials that it has today."""
+def time_elsewhere(measured: Measured | None) -> Time | None:
+    """Return the time of a sweep by what is kept of it; None if nothing is."""
     if measured is None:
         return None
     groups = [
         Alike(row.planned, () if row.seconds is None else (row.seconds,) * row.finished)
         for row in measured.rows
     ]
-    time = estimate(groups, "GPU" in measured.computed_with, here=False)
-    if time is None or measured.planned == trials:
-        return time
-    return Time(time.seconds * trials / measured.planned, time.longest, time.on_gpu, time.here)
+    return estimate(groups, "GPU" in measured.computed_with, here=False)
 
 
 def times_here(store: ResultsStore) -> Mapping[str, Time]:

@@ -72,11 +72,11 @@ class _Times:
 
     def of(self, space: SearchSpace, trials: int) -> str:
         """Say how long a search space takes, such as ``12 min``."""
-        time = self._here.get(space.name) or time_elsewhere(read_measured(space.name), trials)
+        time = self._here.get(space.name) or time_elsewhere(read_measured(space.name))
         if time is None:
             return "not measured"
         self._from.add(time.here)
-        return about(time.on(self.cores, space.resources.cpus)) + " *" * (not time.here)
+        return about(time.of(trials).on(self.cores, space.resources.cpus)) + " *" * (not time.here)
 
     def notes(self) -> Iterator[str]:
         """Say what the times are."""

@@ -187,6 +187,8 @@ def test_a_scenario_of_an_entry_must_be_one_of_the_streams(plan: MakePlan) -> No
     wrong = complaint("task-incrementel")
     assert "ewc.scenario: cannot be 'task-incrementel'; did you mean 'task-incremental'?" in wrong
     assert "no stream" not in wrong
+    with pytest.raises(UserError, match=r"ewc.scenaro: unknown key; did you mean 'scenario'\?"):
+        plan(SMALL + "method:\n  - ewc: {scenaro: task-incremental}\n")
 
 
 def test_a_budget_may_leave_out_the_scenario_of_an_entry(write: Write, tmp_path: Path) -> None:

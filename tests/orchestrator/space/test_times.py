@@ -46,26 +46,28 @@ def test_trials_that_were_not_measured_take_as_long_as_their_like() -> None:
     time = estimate(groups, on_gpu=False, here=True)
     assert time is not None
     assert time.seconds == pytest.approx(3 * 15 + 2 * 40 + 4 * 70 / 3)
-    assert time.longest == 40
+    assert (time.longest, time.trials) == (40, 9)
     assert estimate([Alike(4, ())], on_gpu=False, here=True) is None
 
 
 def test_cores_share_the_trials_but_not_one_of_them() -> None:
-    time = Time(seconds=120, longest=50, on_gpu=False, here=True)
+    time = Time(seconds=120, longest=50, trials=9, on_gpu=False, here=True)
     assert [time.on(cores) for cores in (1, 2, 4)] == [120, 60, 50]
     assert time.on(4, each=2) == 60
     assert time.on(2, each=4) == 120
-    assert Time(120, 50, on_gpu=True, here=True).on(4) == 120
+    assert Time(120, 50, 9, on_gpu=True, here=True).on(4) == 120
 
 
 def test_kept_times_are_scaled_to_the_trials_of_today() -> None:
-    measured = kept(row(3, 1, 10.0), row(2, 0, 40.0))
-    assert time_elsewhere(measured, 5) == Time(110, 40, on_gpu=False, here=False)
-    assert time_elsewhere(measured, 10) == Time(220, 40, on_gpu=False, here=False)
-    on_gpu = time_elsewhere(kept(row(1, 0, 7.0), GPU="A100"), 1)
-    assert on_gpu == Time(7, 7, on_gpu=True, here=False)
-    assert time_elsewhere(kept(row(3, 3, None)), 3) is None
-    assert time_elsewhere(None, 3) is None
+    time = time_elsewhere(kept(row(3, 1, 10.0), row(2, 0, 40.0)))
+    assert time == Time(110, 40, 5, on_gpu=False, here=False)
+    assert time.of(5) == time
+    assert time.of(10) == Time(220, 40, 10, on_gpu=False, here=False)
+    assert time_elsewhere(kept(row(1, 0, 7.0), GPU="A100")) == Time(
+        *(7, 7, 1), on_gpu=True, here=False
+    )
+    assert time_elsewhere(kept(row(3, 3, None))) is None
+    assert time_elsewhere(None) is None
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def swept(
 def test_times_are_read_from_records(swept: tuple[Plan, ResultsStore]) -> None:
     _, store = swept
     # naive: 60 and 80 s, so 3 × 70; replay: 300 s alone, since what diverged ended early.
-    assert times_here(store) == {"timed": Time(3 * 70 + 3 * 300, 300, on_gpu=False, here=True)}
+    assert times_here(store) == {"timed": Time(3 * 70 + 3 * 300, 300, 6, on_gpu=False, here=True)}
 
 
 def test_no_folder_of_results_has_no_times(tmp_path: Path) -> None:
