@@ -23,6 +23,8 @@ _SPELT_OUT = {
     r"\}": r"\rbrace ",
     r"\|": r"\Vert ",
     "*": r"\ast ",
+    "<": r"\lt ",
+    ">": r"\gt ",
 }
 
 
@@ -109,9 +111,8 @@ def _blocks(lines: list[str]) -> Iterator[list[str]]:
 
 def _block(lines: list[str]) -> str:
     if lines[0].startswith(_FORMULA):
-        formula = "\n".join([lines[0].removeprefix(_FORMULA), *lines[1:]])
-        rows = [line.strip() for line in formula.splitlines() if line.strip()]
-        return "\n".join(["$$", *map(_spelt_out, rows), "$$"])
+        formula = " ".join([lines[0].removeprefix(_FORMULA), *lines[1:]])
+        return f"$$\n{_spelt_out(formula)}\n$$"
     if set(lines[0]) <= {"=", " "}:
         return _table(lines)
     return inline(" ".join(line.strip() for line in lines))
@@ -135,8 +136,13 @@ def _table(lines: list[str]) -> str:
 
 
 def _spelt_out(tex: str) -> str:
+    """Return a formula in one line, in which Markdown finds nothing that it would change.
+
+    Of two lines the second could begin with a sign, and be taken for an item of a list.
+    """
     # A doubled backslash ends a row: Markdown would leave one, which is a blank.
-    tex = re.sub(r"\\\\", r"\\cr ", tex)
+    tex = tex.replace("\\\\", r"\cr ")
     for short, long in _SPELT_OUT.items():
         tex = tex.replace(short, long)
-    return re.sub(r"\s+", " ", tex).strip()
+    tex = " ".join(tex.split())
+    return "{} " + tex if tex.startswith(("+", "-", "#")) else tex

@@ -108,7 +108,8 @@ def _method(name: str, slugs: dict[str, str]) -> Iterator[str]:
     yield f"### {name}"
     yield said.summary
     yield "\n".join(f"- {line}" for line in _facts(cls, ancestor, point, slugs))
-    yield from _prose(said)
+    if said.body:
+        yield said.body
     own = _own_options(cls, ancestor if point else None)
     if own:
         yield options_table(cls.Config, own)
@@ -120,6 +121,7 @@ def _method(name: str, slugs: dict[str, str]) -> Iterator[str]:
     lacking = [f"`{n}`" for n in Classifier.Config.model_fields if n not in cls.Config.model_fields]
     if lacking:
         yield f"Of the options of every method it does not have {', '.join(lacking)}."
+    yield from _sections(said)
 
 
 def _facts(
@@ -140,9 +142,7 @@ def _facts(
     yield f"Code: [{path}](../{path})"
 
 
-def _prose(said: Docstring) -> Iterator[str]:
-    if said.body:
-        yield said.body
+def _sections(said: Docstring) -> Iterator[str]:
     for title, text in said.sections.items():
         if title not in _LEFT_OUT:
             yield f"#### {title}"
@@ -185,8 +185,10 @@ def _part(model: type[Config]) -> Iterator[str]:
     said = read_docstring(model.__doc__)
     yield f"### {_name(model)}"
     yield said.summary
-    yield from _prose(said)
+    if said.body:
+        yield said.body
     yield options_table(model) or "It has no options."
+    yield from _sections(said)
 
 
 def _name(model: type[Config]) -> str:

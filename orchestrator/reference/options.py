@@ -91,7 +91,7 @@ def in_words(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """Say of what type an option is, such as ``whole number > 0, or none``."""
     models = frozenset(models_in(annotation))
     for text, members in _PARTS:
-        if models and models <= members:
+        if models and all(issubclass(model, tuple(members)) for model in models):
             (*_, one) = models
             only = f": `{one.model_fields['name'].default}`" if len(models) == 1 else ""
             return text + only + (", or none" if type(None) in get_args(annotation) else "")

@@ -55,9 +55,10 @@ def test_a_line_alone_and_nothing_are_docstrings() -> None:
     [
         (".. math:: a \\, b", "$$\na \\thinspace b\n$$"),
         (
-            ".. math::\n\n    a &= \\{b\\} \\\\\n    c\n\nend",
-            "$$\na &= \\lbrace b\\rbrace \\cr\nc\n$$\n\nend",
+            ".. math::\n\n    a &= \\{b\\} \\\\\n    + c\n\nend",
+            "$$\na &= \\lbrace b\\rbrace \\cr + c\n$$\n\nend",
         ),
+        (".. math::\n    - a <b", "$$\n{} - a \\lt b\n$$"),
         ("before\n\n.. math:: \\|a\\|^2\n\nafter", "before\n\n$$\n\\Vert a\\Vert ^2\n$$\n\nafter"),
     ],
 )

@@ -82,10 +82,10 @@ def test_a_method_is_told_with_all_that_it_says_of_itself() -> None:
         "- `variant: as-released` runs it with the defects of its published code: it is marked in "
         "every record, and never ranked.\n- Code: [methods/pulls.py](../methods/pulls.py)",
         "$$\n\\lambda \\Vert \\theta\\Vert ^2\n$$",
-        "#### Defects mended",
-        "- The code pushes; here it pulls.",
         "| option | type | default | meaning |\n| --- | --- | --- | --- |\n"
-        "| `strength` | number > 0 | `2` | λ. |\n",
+        "| `strength` | number > 0 | `2` | λ. |",
+        "#### Defects mended",
+        "- The code pushes; here it pulls.\n",
     ]
 
 

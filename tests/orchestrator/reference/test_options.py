@@ -28,6 +28,13 @@ class Inner(Config):
     """Units | cells."""
 
 
+class Wider(GmmConfig):
+    """A memory with other defaults."""
+
+    components: PositiveInt = 9
+    """Many."""
+
+
 class Outer(Config):
     """Options of every kind."""
 
@@ -76,6 +83,7 @@ def test_a_table_has_names_types_defaults_and_meanings() -> None:
         (MemoryConfig, "a [memory](#memories)"),
         (OptimizerConfig, "an [optimizer](#optimizer)"),
         (FlowConfig | None, "a [memory](#memories): `flow`, or none"),
+        (Annotated[Wider | FlowConfig, Field(discriminator="name")], "a [memory](#memories)"),
         (Inner | None, "a mapping: `width`, or none"),
     ],
 )
