@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SPACE ?= quickstart
 
-.PHONY: sweep test format dist clean help
+.PHONY: sweep test format docs dist clean help
 
 sweep: $(VENV)/.installed  ## run a search space, print its leaderboard
 	$(BIN)/engram run $(SPACE)
@@ -18,6 +18,9 @@ test: $(VENV)/.installed-test  ## linters, types, tests
 format: $(VENV)/.installed-test  ## mend what linters can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed  ## write the pages made of registries and measured results
+	$(BIN)/python -m orchestrator.reference
 
 dist: $(VENV)/.installed-test  ## wheel and source distribution
 	$(BIN)/python -m build

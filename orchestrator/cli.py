@@ -188,7 +188,7 @@ def list_(
             raise UserError(f"{name}: only search spaces are told of one by one")
         from orchestrator.space.view import print_space
 
-        print_space(name, data, console())
+        print_space(name, data, results, console())
         return
     kinds = [kind.value] if kind else [Kind.METHODS.value, "datasets", "search-spaces"]
     print_lists(kinds, results, data, console())

@@ -158,9 +158,9 @@ def print_lists(kinds: Iterable[str], results: str, data: Path, console: Console
             case "datasets":
                 print_sources(data, console)
             case "search-spaces":
-                from orchestrator.space.view import spaces_table
+                from orchestrator.space.view import print_spaces
 
-                console.print(spaces_table())
+                print_spaces(results, console)
             case "trials":
                 console.print(_trials(ResultsStore(results)))
 

@@ -23,6 +23,7 @@ from orchestrator.requirements import check_data, check_resources, check_validat
 from orchestrator.search_space import MethodEntry, SearchSpace, read_space
 from orchestrator.space.grid import (
     check_other_budgets,
+    check_scenarios,
     collapsed_axes,
     full_size,
     method_points,
@@ -131,6 +132,7 @@ def _plan(space: SearchSpace, problems: Problems, data_dir: Path) -> Plan:
     _check_size(space, problems)
     streams = stream_points(space, problems)
     methods = [(entry, method_points(space, entry, problems)) for entry in space.methods]
+    check_scenarios(space, streams, problems)
     check_data(streams, space.seeds, data_dir, problems)
     check_validation(streams, methods, problems)
     check_resources(space.resources, problems)
@@ -145,7 +147,7 @@ def _plan(space: SearchSpace, problems: Problems, data_dir: Path) -> Plan:
     points = len(space.seeds) * sum(
         point.times * full_size(space, entry)
         for point, entry in itertools.product(streams, space.methods)
-        if point.stream.scenario in entry.cls.scenarios
+        if point.stream.scenario in entry.cls.scenarios & entry.scenarios
     )
     collapsed = [*collapsed_axes(space), *_other_names(methods)]
     if repeated:
@@ -192,7 +194,7 @@ def _unique_points(
     known_streams: dict[str, StreamChoice] = {}
     known_methods: dict[str, _Method] = {}
     chosen = [
-        (entry.cls, [_known_method(entry.cls, options, known_methods) for options in points])
+        (entry, [_known_method(entry.cls, options, known_methods) for options in points])
         for entry, points in methods
     ]
     unique: dict[_Point, None] = {}
@@ -200,9 +202,11 @@ def _unique_points(
     repeated = 0
     for stream in streams:
         seeded = [(_known_stream(stream.with_seed(seed), known_streams), seed) for seed in seeds]
-        for cls, choices in chosen:
-            if stream.scenario not in cls.scenarios:
-                why = f"{cls.name} is not defined for {stream.scenario} ({stream.dataset})"
+        for entry, choices in chosen:
+            if stream.scenario not in entry.scenarios:
+                continue  # nobody asked for it
+            if stream.scenario not in entry.cls.scenarios:
+                why = f"{entry.cls.name} is not defined for {stream.scenario} ({stream.dataset})"
                 skipped[why] += len(choices) * len(seeds)
                 continue
             before = len(unique)

@@ -88,6 +88,7 @@ class _Columns(NamedTuple):
 
 
 _ALL, _OUTCOME = _Columns.named(*SCHEMA.names), _Columns.named("schema", "id", "outcome")
+_SECONDS = _Columns.named("schema", "id", "device", "outcome", "seconds")
 
 #: A record: a value for each column of :data:`SCHEMA`.
 Record = dict[str, Any]
@@ -195,6 +196,15 @@ class ResultsStore:
         """Return the outcome of stored trials, by id; of some trials, or all."""
         table = self._read(ids, _OUTCOME)
         return dict(zip(table["id"].to_pylist(), table["outcome"].to_pylist(), strict=True))
+
+    def seconds(self, ids: Iterable[str] | None = None) -> dict[str, tuple[float, bool]]:
+        """Return how long stored trials took that finished, and whether a GPU computed, by id."""
+        rows = self._read(ids, _SECONDS).to_pylist()
+        return {
+            row["id"]: (row["seconds"], row["device"] != "cpu")
+            for row in rows
+            if row["outcome"] == "finished" and row["seconds"] is not None
+        }
 
     def _read(self, ids: Iterable[str] | None, columns: _Columns) -> pa.Table:
         wanted = sorted(self.ids() if ids is None else self.ids().intersection(ids))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from methods.core.method import Method
 from methods.core.registry import method_class, method_names
+from methods.core.task import Scenario
 from orchestrator.audit.config import Audit
 from orchestrator.checkpoints import Keep
 from orchestrator.data.stream_config import StreamConfig
@@ -29,15 +30,27 @@ from orchestrator.space.yaml_file import Place, YamlFile
 from orchestrator.watch import Watch
 
 _MOST_SEED = 2**63 - 1
+#: The key of the stream that a method's entry may have too.
+_SCENARIO = "scenario"
 
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method and the options given in its own entry."""
+    """A method and the options given in its own entry.
+
+    Attributes
+    ----------
+    cls : type
+    axes : tuple of Axis
+    place : Place
+    scenarios : frozenset of Scenario
+        In which it is wanted; all where its entry names none.
+    """
 
     cls: type[Method]
     axes: tuple[Axis, ...]
     place: Place
+    scenarios: frozenset[Scenario] = frozenset(Scenario)
 
 
 @dataclass(frozen=True)
@@ -299,12 +312,26 @@ def _methods(value: Any, problems: Problems) -> tuple[MethodEntry, ...]:
                 wanted = "options such as {buffer_size: 500}"
                 problems.add(inner, f"should hold {wanted}, not {shown(options)}")
                 continue
-            axes = tuple(
-                read_axis(key, option, (*inner, key), problems)
+            axes = {
+                key: read_axis(key, option, (*inner, key), problems)
                 for key, option in (options or {}).items()
-            )
-            entries.append(MethodEntry(cls, axes, inner))
+            }
+            wanted_in = _scenarios(axes.pop(_SCENARIO, None), problems)
+            entries.append(MethodEntry(cls, tuple(axes.values()), inner, wanted_in))
     return tuple(entries)
+
+
+def _scenarios(axis: Axis | None, problems: Problems) -> frozenset[Scenario]:
+    """Return the scenarios that a method's entry is for."""
+    if axis is None:
+        return frozenset(Scenario)
+    found, known = set(), [scenario.value for scenario in Scenario]
+    for value, place in zip(axis.values, axis.places, strict=True):
+        if value in known:
+            found.add(Scenario(value))
+        else:
+            problems.add(place, f"cannot be {shown(value)}{did_you_mean(value, known)}")
+    return frozenset(found)
 
 
 def _no_method(name: str, before: type[Method] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from orchestrator.checkpoints import Keep
 from orchestrator.cli import app
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.plan import make_plan
+from orchestrator.reference import pages
 from orchestrator.search_space import packaged_spaces
 from orchestrator.space.config import Header, Resources
 from orchestrator.watch import Watch
@@ -127,3 +129,30 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    found: dict[str, None] = {}
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
+    for title in re.findall(r"(?m)^#+ (.+)$", text):
+        slug = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        times = itertools.count(1)
+        anchor = slug
+        while anchor in found:
+            anchor = f"{slug}-{next(times)}"
+        found[anchor] = None
+    return set(found)
+
+
+def test_anchors_are_headings() -> None:
+    for page in PAGES:
+        for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+            target = page.parent / link if link else page
+            assert anchor in anchors(target), f"{page.name}: {link}#{anchor}"
+
+
+@pytest.mark.parametrize("name", ["methods.md", "experiments.md"])
+def test_pages_are_what_registries_and_search_spaces_give(name: str) -> None:
+    committed = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert committed == pages()[name], f"docs/{name} is not up to date: make docs"

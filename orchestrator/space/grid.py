@@ -74,6 +74,17 @@ def method_points(
     return points
 
 
+def check_scenarios(space: SearchSpace, streams: Sequence[StreamPoint], problems: Problems) -> None:
+    """Note which entries of methods are for scenarios that no stream has."""
+    there = {point.stream.scenario for point in streams}
+    if not there or space.budget is not None:  # a budget need not have all that the file has
+        return
+    for entry in space.methods:
+        if entry.scenarios and entry.scenarios.isdisjoint(there):
+            names = ", ".join(sorted(scenario.value for scenario in entry.scenarios))
+            problems.add((*entry.place, "scenario"), f"no stream here is {names}")
+
+
 def check_other_budgets(space: SearchSpace, problems: Problems) -> None:
     """Note what is wrong with values that the file has under its other budgets."""
     for other in space.others:

@@ -19,6 +19,8 @@ from orchestrator.space.suggestions import alike, nearest
 
 #: Keys at the top that are neither axes nor mappings nor of the header.
 _OTHERS = ("method", "seed", "budgets")
+#: Keys of the stream that a method's entry may have too.
+_OF_ENTRIES = ("scenario",)
 
 
 @dataclass
@@ -84,7 +86,7 @@ def unknown_key(key: str, own: Iterable[str], owner: type[BaseModel] | None = No
     owner : type, optional
         The model whose keys these are; None for the top of a search space.
     """
-    own = list(own)
+    own = [*own, *(_OF_ENTRIES if owner is not None and issubclass(owner, Method.Config) else ())]
     head, dot, rest = key.partition(".")
     index = _index()
     # A mapping that Engram does not know, such as a plug-in's: nothing is known beyond it.

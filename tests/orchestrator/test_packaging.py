@@ -49,10 +49,10 @@ def test_the_wheel_holds_the_package_and_its_search_spaces(wheel: Path) -> None:
     here = {
         path.relative_to(ROOT).as_posix()
         for room in ("orchestrator", "methods", "search_spaces")
-        for kind in ("*.py", "*.yaml", "*.jinja", "*.css", "*.js")
+        for kind in ("*.py", "*.yaml", "*.json", "*.jinja", "*.css", "*.js")
         for path in (ROOT / room).rglob(kind)
     }
-    assert "search_spaces/quickstart.yaml" in here
+    assert {"search_spaces/quickstart.yaml", "search_spaces/measured/quickstart.json"} <= here
     assert here <= names
     assert {name.split("/")[0] for name in names - here} <= {
         metadata.split("/")[0],

@@ -10,7 +10,7 @@ import pytest
 
 from methods.core.registry import method_class
 from orchestrator.errors import UserError
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan, count_trials, make_plan
 
 Write = Callable[..., Path]
 MakePlan = Callable[[str], Plan]
@@ -152,6 +152,54 @@ def test_a_scenario_that_a_method_lacks_is_skipped_with_its_reason(
         ("joint", "task-incremental"): 2,
     }
     assert made.points == 6
+
+
+def test_an_entry_can_be_for_some_scenarios_alone(plan: MakePlan) -> None:
+    made = plan(
+        SMALL
+        + "scenario: [class-incremental, domain-incremental, task-incremental]\n"
+        + "method:\n"
+        + "  - ewc: {scenario: [class-incremental, domain-incremental], strength: 1e9}\n"
+        + "  - ewc: {scenario: task-incremental, strength: [1e3, 1e4]}\n"
+        + "  - naive\n"
+    )
+    assert Counter((t.config.label, str(t.config.stream.scenario)) for t in made.trials) == {
+        ("ewc[strength=1000000000.0]", "class-incremental"): 1,
+        ("ewc[strength=1000000000.0]", "domain-incremental"): 1,
+        ("ewc[strength=1000.0]", "task-incremental"): 1,
+        ("ewc", "task-incremental"): 1,
+        ("naive", "class-incremental"): 1,
+        ("naive", "domain-incremental"): 1,
+        ("naive", "task-incremental"): 1,
+    }
+    # Nothing is impossible: the points that nobody asked for are no points.
+    assert (made.points, made.skipped, made.skipped_points) == (7, (), 0)
+    assert count_trials(made.space) == 7
+
+
+def test_a_scenario_of_an_entry_must_be_one_of_the_streams(plan: MakePlan) -> None:
+    def complaint(scenario: str) -> str:
+        with pytest.raises(UserError) as error:
+            plan(SMALL + f"method:\n  - ewc: {{scenario: {scenario}}}\n")
+        return str(error.value)
+
+    assert "ewc.scenario: no stream here is task-incremental" in complaint("task-incremental")
+    wrong = complaint("task-incrementel")
+    assert "ewc.scenario: cannot be 'task-incrementel'; did you mean 'task-incremental'?" in wrong
+    assert "no stream" not in wrong
+    with pytest.raises(UserError, match=r"ewc.scenaro: unknown key; did you mean 'scenario'\?"):
+        plan(SMALL + "method:\n  - ewc: {scenaro: task-incremental}\n")
+
+
+def test_a_budget_may_leave_out_the_scenario_of_an_entry(write: Write, tmp_path: Path) -> None:
+    path = write(
+        SMALL
+        + "scenario: [class-incremental, task-incremental]\n"
+        + "method: [naive, ewc: {scenario: task-incremental}]\n"
+        + "budgets: {half: {scenario: class-incremental}}\n"
+    )
+    assert labels(make_plan(path, tmp_path)) == {"naive": 2, "ewc": 1}
+    assert labels(make_plan(path, tmp_path, "half")) == {"naive": 1}
 
 
 def scenarios_of(name: str) -> str:

@@ -331,7 +331,7 @@ def test_lists_show_budgets_and_published_figures(
     assert status == 0
     for text in ("deep\nAll of it.", "paper: Someone 2020", "published:\n", "  naive: 0.2\n"):
         assert text in out
-    counts = dict(re.findall(r"(?m)^engram run (.*?) +(\d+)$", out))
+    counts = dict(re.findall(r"(?m)^engram run (.*?) +(\d+) +not measured$", out))
     small, tiny = f"{path} --budget small", f"{path} --budget tiny"
     assert counts[small] == "6"
     assert counts[tiny] == "2"
@@ -340,8 +340,8 @@ def test_lists_show_budgets_and_published_figures(
     monkeypatch.setattr("orchestrator.space.view.packaged_spaces", lambda: {str(path): path})
     status, out, _ = answer("list", "search-spaces")
     assert status == 0
-    assert re.search(r"(?m)^ +--budget small +6 +Some of it\. *$", out)
-    assert re.search(r"(?m)^ +--budget tiny +2 *$", out)
+    assert re.search(r"(?m)^ +--budget small +6 +not measured +Some of it\. *$", out)
+    assert re.search(r"(?m)^ +--budget tiny +2 +not measured *$", out)
 
 
 def test_packaged_spaces_are_listed_with_their_numbers_of_trials(
@@ -349,7 +349,9 @@ def test_packaged_spaces_are_listed_with_their_numbers_of_trials(
 ) -> None:
     out = answer("list", "search-spaces")[1]
     count = len(make_plan("quickstart", tmp_path).trials)
-    assert re.search(rf"(?m)^quickstart +{count} +A first look", out)
+    assert re.search(
+        rf"(?m)^quickstart +{count} +(not measured|[0-9.]+ [a-z]+ \*) +A first look", out
+    )
     assert answer("list", "search-spaces", "quickstart")[0] == 0
     wrong = write("dataset: split-digits\nmethod: naive\nbudget: {epochs: many}\n")
     for words, message in (
