@@ -171,6 +171,8 @@ class ConvCritic(nn.Module):
         ``(C, H, W)``.
     classes : int
         Classes that scores are conditioned on, each with a constant channel beside the image's.
+    scored : int, optional
+        Values that the last layer makes a score of; all that remain of an image by default.
 
     Raises
     ------
@@ -178,7 +180,9 @@ class ConvCritic(nn.Module):
         If the image is too small.
     """
 
-    def __init__(self, channels: int, shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(
+        self, channels: int, shape: tuple[int, ...], classes: int = 0, scored: int | None = None
+    ) -> None:
         super().__init__()
         images, *size = shape
         if min(size) < _LEAST_SIDE:
@@ -193,7 +197,7 @@ class ConvCritic(nn.Module):
             layers.append(LeakyReLU(_PUBLISHED_SLOPE))
             inputs, maps = maps, 2 * maps
         flat = inputs * math.prod(side // 8 - 1 for side in size)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, 1))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(scored or flat, 1))
         self.apply(_initialise)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
