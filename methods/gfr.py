@@ -21,7 +21,7 @@ from methods.rehearsal import Labels, Rehearsal
 
 #: Images that go through the network at once.
 _CHUNK = 1024
-_DISTILLATION = 1.0
+_DISTILLATION = 3.0
 
 
 def distance(features: Tensor, before: Tensor) -> Tensor:
