@@ -158,10 +158,9 @@ class ConvCritic(nn.Module):
     """The critic of the published code of deep generative replay, with one score for each image.
 
     Three convolutions that halve height and width and double the maps, a fourth that only doubles
-    them, each with leaky ReLU, and a fully connected layer. The published code reads the 4608
-    values that remain of each 32x32 image in rows of 4096, so that scores mix neighbouring images
-    and 32 images have 36 of them; here the layer is as wide as an image needs. The published one
-    had 2,758,593 parameters for 64 channels and 1x32x32 images; this one has 512 more.
+    them, each with leaky ReLU, and a fully connected layer as wide as an image needs. That of the
+    published code is not: :class:`~methods.memories.wgan_released.ReleasedCritic`. It had 2,758,593
+    parameters for 64 channels and 1x32x32 images; this one has 512 more.
 
     Parameters
     ----------
