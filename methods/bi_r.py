@@ -78,9 +78,11 @@ class BrainInspiredReplay(Classifier):
     autoencoder's input and, held fixed, its target. Drawn activations are cut to the range that
     real ones had.
 
-    The published code divides the divergence by the number of pixels even where activations are
-    replayed, whose reconstruction it divides by *their* number: the terms of the bound then have
-    other weights. Here both are divided by the same number.
+    Defects mended
+    --------------
+    - The divergence is divided by the number of pixels even where activations are replayed, whose
+      reconstruction is divided by *their* number, so that the terms of the bound have other
+      weights: here both are divided by the number of values of an item.
     """
 
     axes: ClassVar[frozenset[str]] = Classifier.axes | {

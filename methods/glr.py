@@ -15,11 +15,24 @@ from methods.rehearsal import Rehearsal
 class GenerativeLatentReplay(Rehearsal):
     """Rehearse activations drawn from generators, one for each class of each task.
 
-    ``variant: as-released`` has the published code's generator and labels: one Gaussian mixture a
-    task with as many components as classes, fitted without the labels; the index of a component
-    taken for the label; drawn from once. Its components drift off the classes, which labels replay
-    wrongly. The activations are clean ones all the same, where that code stores them with a dropout
-    mask and from a network still learning, and ``replay_batch`` does not follow from the budget.
+    ``variant: as-released`` has the published code's generator and labels, the first four of these
+    defects. The activations are clean ones all the same, and ``replay_batch`` does not follow from
+    the budget.
+
+    Defects mended
+    --------------
+    - One Gaussian mixture a task, with as many components as classes, is fitted without the labels:
+      here each class of a task has a generator of its own.
+    - The index of a component is taken for the label, and components drift off their classes: here
+      draws have the class of their generator.
+    - A task's generator is drawn from once and never used again: here draws are renewed
+      (``memory.refresh``).
+    - Draws may be negative, though activations behind a ReLU are not: here they are cut at the
+      smallest value of their class (``memory.clamp``).
+    - Draws come sorted by class: here they are shuffled.
+    - Activations are stored with a dropout mask, and from a network that is still learning: here
+      they are taken once the blocks are frozen, in eval mode.
+    - What is replayed in a step follows from the budget: here it is ``replay_batch``.
     """
 
     class Config(Rehearsal.Config):

@@ -321,15 +321,20 @@ class Rehearsal(Classifier):
     @torch.no_grad()
     def _labelled(self, batch: Batch) -> Batch:
         """Give items the classes that the network as it is now takes them for, with its logits."""
-        training = self.network.training
-        self.network.eval()
-        logits = self.network(batch.x, self.depth)
-        self.network.train(training)
+        logits = self._said(batch.x)
         known = self.network.classes_of[: self.tasks_learned].any(0)
         if batch.task is not None and self.stream.scenario is Scenario.TASK_INCREMENTAL:
             known = self.network.classes_of[batch.task]
         y = logits.masked_fill(~known, -torch.inf).argmax(1)
         return batch._replace(y=y, logits=logits)
+
+    def _said(self, x: Tensor) -> Tensor:
+        """Return what the network as it is now says of items at the depth of replay."""
+        training = self.network.training
+        self.network.eval()
+        logits: Tensor = self.network(x, self.depth)
+        self.network.train(training)
+        return logits
 
     def owners(self) -> dict[str, object]:
         """Add the memory."""

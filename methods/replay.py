@@ -25,7 +25,8 @@ class Replay(Rehearsal):
 class LatentReplay(Rehearsal):
     """Rehearse stored activations: a buffer behind the frozen blocks.
 
-    The activations are taken once the network is frozen, in eval mode and of clean images. The
-    published code takes them during the first epoch of a task, from a network that is still
-    learning, with dropout.
+    Defects mended
+    --------------
+    - Activations are stored during the first epoch of a task, from a network that is still
+      learning, with dropout: here they are taken once the blocks are frozen, in eval mode.
     """

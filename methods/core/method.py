@@ -156,6 +156,14 @@ class Method(ABC):
         """
         return None
 
+    @property
+    def replay_drifts(self) -> bool:
+        """Whether blocks before the depth of :meth:`replayed` learn on, so that images move there.
+
+        Then whoever compares draws with images there has to start afresh after each task.
+        """
+        return False
+
     def encode(self, x: Tensor, depth: int) -> Tensor:
         """Carry images, uint8 ``[B, C, H, W]``, to the depth of :meth:`replayed`.
 

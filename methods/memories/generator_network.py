@@ -14,11 +14,14 @@ from torch.nn import functional
 class Labelled(NamedTuple):
     """Items in the units of a generator: float ``[B, *shape]``; classes int64 ``[B]``, or None.
 
-    Classes are given to networks that are conditioned on them, and to no others.
+    Classes are given to networks that are conditioned on them, and to no others. ``z`` is what
+    rehearsed items were drawn from, float ``[B, latents]``, for networks that are :attr:`aligned
+    <GeneratorNetwork.aligned>`.
     """
 
     x: Tensor
     y: Tensor | None
+    z: Tensor | None = None
 
 
 class GeneratorNetwork(nn.Module, ABC):
@@ -45,6 +48,11 @@ class GeneratorNetwork(nn.Module, ABC):
         super().__init__()
         self.shape, self.classes = shape, classes
         self.images = len(shape) == 3
+
+    @property
+    def aligned(self) -> bool:
+        """Whether :meth:`step` is given the latents of old items: :meth:`draw_of` makes both."""
+        return False
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Name the parts that have an optimiser each; :meth:`step` is given one for each name."""
@@ -90,6 +98,16 @@ class GeneratorNetwork(nn.Module, ABC):
         Changes nothing, batch statistics included; gradients are off, and :meth:`eval` is on.
         """
 
+    def draw_of(self, n: int, y: Tensor | None, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw as :meth:`draw` does; return latents, float ``[n, latents]``, and items.
+
+        Raises
+        ------
+        NotImplementedError
+            If the network is not :attr:`aligned`.
+        """
+        raise NotImplementedError
+
     def condition(self, y: Tensor | None, like: Tensor) -> Tensor:
         """Append to rows float ``[B, F]`` their class, one-hot: ``[B, F + classes]``."""
         if not self.classes:
@@ -114,7 +132,7 @@ class LikelihoodNetwork(GeneratorNetwork):
         noise: torch.Generator,
     ) -> dict[str, Tensor]:
         """Minimise the weighted means of the losses of new and old items, in one pass."""
-        x, y = new
+        x, y = new.x, new.y
         if old is not None:
             x = torch.cat([x, old.x])
             y = None if y is None or old.y is None else torch.cat([y, old.y])

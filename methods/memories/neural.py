@@ -158,7 +158,7 @@ class NeuralMemory(GenerativeMemory):
             batch = new.gather(index.to(self.device, non_blocking=True))
             fresh, old, weight = self._entering(batch), None, 1.0
             if past is not None:
-                old = self._entering(past.sample(self.config.replay_batch or len(index), draws))
+                old = self._rehearsed(past, self.config.replay_batch or len(index), draws)
                 t = len(self.tasks)
                 weight = weight_of_new(self.config.replay_loss, len(index), len(old.x), t)
             terms = network.step(fresh, old, weight, optimizers, noise)
@@ -173,6 +173,16 @@ class NeuralMemory(GenerativeMemory):
 
     def _entering(self, batch: Batch) -> Labelled:
         return Labelled(self.units.enter(batch.x), batch.y if self.config.conditional else None)
+
+    def _rehearsed(self, past: NeuralMemory, n: int, draws: torch.Generator) -> Labelled:
+        """Draw ``n`` items from the frozen copy, in the units of now."""
+        assert past.network is not None
+        if not past.network.aligned:
+            return self._entering(past.sample(n, draws))
+        y = past.ledger.draw(n, draws)[0].to(self.device)
+        with torch.no_grad():
+            z, x = past.network.draw_of(n, y, draws)
+        return Labelled(self.units.enter(past.units.leave(x)), y, z)
 
     def _budget(self) -> Budget:
         config = self.config

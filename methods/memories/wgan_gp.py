@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from methods.core.training import Adam, OptimizerConfig
 from methods.memories.generator_network import GeneratorNetwork, Labelled, normal
+from methods.memories.memory import Memory, Setting
 from methods.memories.neural import NeuralConfig
 from methods.memories.wgan_networks import ConvCritic, ConvGenerator, MlpCritic, MlpGenerator
 
@@ -67,6 +69,11 @@ class WganGp(GeneratorNetwork):
     generator's is ``−mean D(g)``. Wasserstein GANs as a memory: Shin et al. 2017,
     arXiv:1705.08690, section 4.
 
+    With an ``alignment`` α old items are not shown to the critic. Instead the generator's draws of
+    them are held where they were before the task: ``α · mean ‖G(z, c) − G_before(z, c)‖²``, of the
+    same latents z and classes c, is the term of its loss that has the weight of old items (Liu et
+    al. 2020, arXiv:2004.09199, "replay alignment").
+
     Parameters
     ----------
     shape : tuple of int
@@ -85,6 +92,8 @@ class WganGp(GeneratorNetwork):
         Deviation of latents.
     least_batch : int
         Draws are made with at least as many others: where they depend on each other.
+    alignment : float
+        α; 0 rehearses old items as if they were new.
     """
 
     def __init__(
@@ -99,12 +108,18 @@ class WganGp(GeneratorNetwork):
         penalty: float = 10.0,
         noise_std: float = 1.0,
         least_batch: int = 0,
+        alignment: float = 0.0,
     ) -> None:
         super().__init__(shape, classes)
         self.critic, self.generator = critic, generator
         self.latents, self.noise_std = latents, noise_std
         self.critic_steps, self.penalty = critic_steps, penalty
-        self.least_batch = least_batch
+        self.least_batch, self.alignment = least_batch, alignment
+
+    @property
+    def aligned(self) -> bool:
+        """Whether draws of the past are held in place."""
+        return self.alignment > 0
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Name the critic and the generator: each has an optimiser."""
@@ -124,9 +139,11 @@ class WganGp(GeneratorNetwork):
         -------
         dict
             ``critic``, its last loss, and of it the estimate ``wasserstein`` of the distance
-            between items and draws, and ``penalty``, times λ; ``generator``, its loss.
+            between items and draws, and ``penalty``, times λ; ``generator``, its loss, and of it
+            ``alignment``, weighted, where there is one.
         """
-        rows = _together(new, old, weight)
+        held = old if self.aligned else None
+        rows = _together(new, None if self.aligned else old, weight)
         learnt = [*self.critic.parameters()]  # and no gradients of what a penalty lies between
         terms: dict[str, Tensor] = {}
         for _ in range(self.critic_steps):
@@ -140,7 +157,10 @@ class WganGp(GeneratorNetwork):
         with _held(self.critic):
             fake = self._generate(len(rows.of_draws), rows.y, noise)
             scores = self.critic(fake, self._code(rows.y, fake))
-            loss = -torch.dot(rows.of_draws, scores)
+            loss = -torch.dot(self.per_score(rows.of_draws), scores)
+            if held is not None:
+                terms["alignment"] = (1 - weight) * self.alignment * self._moved(held)
+                loss = weight * loss + terms["alignment"]
             loss.backward()  # type: ignore[no-untyped-call]
         optimizers["generator"].step()
         return {name: term.detach() for name, term in (terms | {"generator": loss}).items()}
@@ -150,19 +170,40 @@ class WganGp(GeneratorNetwork):
         x, code = rows.x, self._code(rows.y, fake)
         both = None if code is None else torch.cat([code, code])
         scores = self.critic(torch.cat([x, fake]), both)
-        distance = torch.dot(rows.of_items, scores[: len(x)])
-        distance = distance - torch.dot(rows.of_draws, scores[len(x) :])
+        of_items, of_draws = self.per_score(rows.of_items), self.per_score(rows.of_draws)
+        distance = torch.dot(of_items, scores[: len(of_items)])
+        distance = distance - torch.dot(of_draws, scores[len(of_items) :])
         mixture = torch.rand(len(x), generator=noise).to(x.device, non_blocking=True)
         fake = fake[rows.partner]
-        each = gradient_penalties(lambda between: self.critic(between, code), x, fake, mixture)
+        each = self.penalties(lambda between: self.critic(between, code), x, fake, mixture)
         penalty = self.penalty * torch.dot(rows.of_items, each)
         return {"critic": penalty - distance, "wasserstein": distance, "penalty": penalty}
 
+    def per_score(self, of_items: Tensor) -> Tensor:
+        """Return how much each score counts, of how much each item does: float ``[B]``, both."""
+        return of_items
+
+    def penalties(
+        self, score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor
+    ) -> Tensor:
+        """Return the penalty of each pair of a real and a drawn item, float ``[B]``."""
+        return gradient_penalties(score, real, fake, share)
+
+    def _moved(self, held: Labelled) -> Tensor:
+        """Return the mean squared distance of draws from where they were, a scalar."""
+        assert held.z is not None
+        away: Tensor = self.generator(self.condition(held.y, held.z)) - held.x
+        return away.flatten(1).square().sum(1).mean()
+
     def _generate(self, n: int, y: Tensor | None, noise: torch.Generator) -> Tensor:
+        return self.draw_of(n, y, noise)[1]
+
+    def draw_of(self, n: int, y: Tensor | None, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return latents, float ``[n, latents]``, and what is drawn of them."""
         device = next(self.generator.parameters()).device
         z = self.noise_std * normal(n, self.latents, noise=noise, device=device)
         items: Tensor = self.generator(self.condition(y, z))
-        return items
+        return z, items
 
     def _code(self, y: Tensor | None, like: Tensor) -> Tensor | None:
         """Return classes int64 ``[B]`` one-hot; None where they play no part."""
@@ -239,6 +280,10 @@ class WganGpConfig(NeuralConfig):
     """Weight of the gradient penalty."""
     noise_std: PositiveFloat = 1.0
     """Deviation of latents, the same in training and for draws; 0.1 in the published code."""
+    alignment: Annotated[NonNegativeFloat, Field(validate_default=True)] = 0.0
+    """Weight of the squared distance of its draws from those of its frozen copy, which holds it in
+    place *instead of* showing the copy's draws to the critic; ``conditional`` only. 0: they are
+    shown."""
     optimizer: OptimizerConfig = Field(
         default_factory=lambda: Adam(lr=1e-4, betas=(0.5, 0.9), reset="task")
     )
@@ -261,12 +306,40 @@ class WganGpConfig(NeuralConfig):
             return "batch"
         return "running" if info.data.get("conditional") else batch_norm
 
+    @field_validator("alignment")
+    @classmethod
+    def _of_conditional(cls, alignment: float, info: ValidationInfo) -> float:
+        if alignment and info.data.get("conditional") is False:
+            raise ValueError(
+                "draws can only be held in place by their class: give conditional: true, or "
+                "leave out alignment"
+            )
+        return alignment
+
     @property
     def images_only(self) -> bool:
         """Whether items have to be images."""
         return self.channels is not None
 
-    def network(self, item: tuple[int, ...], classes: int) -> GeneratorNetwork:
+    def build(self, setting: Setting) -> Memory:
+        """Make an empty memory; as released, with the published code's critic and penalty.
+
+        Raises
+        ------
+        ValueError
+            If a budget is missing, both are given, or the published code has none of the kind.
+        """
+        if not setting.as_released:
+            return super().build(setting)
+        # What is imported builds on this module.
+        from methods.memories.wgan_released import ReleasedWganGpConfig, check_released
+
+        check_released(self, setting.budget)
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        released = ReleasedWganGpConfig.model_validate(given)
+        return released.build(replace(setting, as_released=False))
+
+    def network(self, item: tuple[int, ...], classes: int) -> WganGp:
         """Make the network, untrained, with PyTorch's global generator.
 
         Raises
@@ -298,4 +371,5 @@ class WganGpConfig(NeuralConfig):
             penalty=self.penalty,
             noise_std=self.noise_std,
             least_batch=_LEAST_BATCH if self.images_only and self.batch_norm == "batch" else 0,
+            alignment=self.alignment,
         )

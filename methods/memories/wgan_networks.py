@@ -158,10 +158,9 @@ class ConvCritic(nn.Module):
     """The critic of the published code of deep generative replay, with one score for each image.
 
     Three convolutions that halve height and width and double the maps, a fourth that only doubles
-    them, each with leaky ReLU, and a fully connected layer. The published code reads the 4608
-    values that remain of each 32x32 image in rows of 4096, so that scores mix neighbouring images
-    and 32 images have 36 of them; here the layer is as wide as an image needs. The published one
-    had 2,758,593 parameters for 64 channels and 1x32x32 images; this one has 512 more.
+    them, each with leaky ReLU, and a fully connected layer as wide as an image needs. That of the
+    published code is not: :class:`~methods.memories.wgan_released.ReleasedCritic`. It had 2,758,593
+    parameters for 64 channels and 1x32x32 images; this one has 512 more.
 
     Parameters
     ----------
@@ -171,6 +170,8 @@ class ConvCritic(nn.Module):
         ``(C, H, W)``.
     classes : int
         Classes that scores are conditioned on, each with a constant channel beside the image's.
+    scored : int, optional
+        Values that the last layer makes a score of; all that remain of an image by default.
 
     Raises
     ------
@@ -178,7 +179,9 @@ class ConvCritic(nn.Module):
         If the image is too small.
     """
 
-    def __init__(self, channels: int, shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(
+        self, channels: int, shape: tuple[int, ...], classes: int = 0, scored: int | None = None
+    ) -> None:
         super().__init__()
         images, *size = shape
         if min(size) < _LEAST_SIDE:
@@ -193,7 +196,7 @@ class ConvCritic(nn.Module):
             layers.append(LeakyReLU(_PUBLISHED_SLOPE))
             inputs, maps = maps, 2 * maps
         flat = inputs * math.prod(side // 8 - 1 for side in size)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, 1))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(scored or flat, 1))
         self.apply(_initialise)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:

@@ -30,7 +30,7 @@ class Comparison:
     """A judge and real items at the depth at which a method replays.
 
     Made after the first task, when the network is frozen up to that depth: what it makes of an
-    image is the same from then on.
+    image is the same from then on. Where it learns on, one is made after each task.
 
     Parameters
     ----------

@@ -96,7 +96,9 @@ class ReplayAudit:
         replayed = method.replayed(self.audit.draws)
         if replayed is None or not len(replayed.batch.x):
             return None
-        if self._comparison is None or self._comparison.depth != replayed.depth:
+        known = self._comparison is not None and self._comparison.depth == replayed.depth
+        if not known or method.replay_drifts:
             iterations = self.audit.judge_iterations
             self._comparison = Comparison(method, stream, replayed.depth, iterations)
+        assert self._comparison is not None
         return self._comparison.measure(replayed, method.tasks_learned, rng)

@@ -74,6 +74,12 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         trained("vae", replay_batch=0) | {"depth": 0, "replay_batch": 0},
     ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
+    "gfr": (
+        trained("wgan-gp", critic_steps=1),
+        SHORT | {"memory": {"name": "gaussian", "refresh": "step"}, "distillation": 0.0},
+        SHORT | {"memory": {"name": "gaussian", "refresh": "task"}, "per_class": 3},
+        SHORT | {"memory": "buffer"},
+    ),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),
     "rehearsal": (

@@ -171,9 +171,11 @@ def test_what_it_finds_does_not_depend_on_the_global_generator(audited: Any) -> 
 class Latents:
     """Replays what a network makes of real images, at some depth."""
 
-    def __init__(self, digits: TaskStream, depth: int, width: int | None = None) -> None:
+    def __init__(
+        self, digits: TaskStream, depth: int, width: int | None = None, seed: int = 0
+    ) -> None:
         self.digits, self.depth, self.width = digits, depth, width
-        with Rng(0).scoped("network"):
+        with Rng(seed).scoped("network"):
             self.backbone = Mlp(widths=(48, 32)).build(digits.info.shape)
 
     def encode(self, x: Tensor, depth: int) -> Tensor:
@@ -197,6 +199,27 @@ def test_latents_are_compared_with_latents(
     assert row["copying"] == 1.0
     assert row["agreement"] > 0.9
     assert row["judge_accuracy"] > 0.85
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_where_the_network_learns_on_draws_are_judged_afresh(
+    told: bool, digits: TaskStream, replaying: Any
+) -> None:
+    """A judge of what the network was makes little of what it is."""
+
+    class Drifting(replaying()):  # type: ignore[misc]
+        replay_drifts = told
+
+    options = {"network": NETWORK, "budget": {"iterations": 1}}
+    method = Drifting(Drifting.Config.model_validate(options), digits.info, Rng(0))
+    found = ReplayAudit(AUDIT)
+    for task in range(2):
+        latents = Latents(digits, 1, seed=task)
+        method.encode, method.replayed = latents.encode, latents.replayed
+        method.learn(digits.task(task))
+        found.after_task(method, digits)
+    assert found.rows[0]["judge_accuracy"] > 0.85
+    assert (found.rows[1]["judge_accuracy"] > 0.85) == told
 
 
 # Ends ---------------------------------------------------------------------------------------------
