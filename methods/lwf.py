@@ -51,11 +51,7 @@ class LearningWithoutForgetting(Classifier):
       Here they learn from the distillation, as in the paper.
     """
 
-    axes: ClassVar[frozenset[str]] = Classifier.axes | {
-        "freeze_depth",
-        "replay_loss",
-        "temperature",
-    }
+    axes: ClassVar[frozenset[str]] = Classifier.axes | {"replay_loss", "temperature"}
 
     class Config(Classifier.Config):
         """Weight and softness of the outputs that are kept."""

@@ -77,7 +77,7 @@ class SynapticIntelligence(Classifier):
     It covers all that learns, the head included; what is frozen takes no part.
     """
 
-    axes: ClassVar[frozenset[str]] = Classifier.axes | {"freeze_depth", "strength", "damping"}
+    axes: ClassVar[frozenset[str]] = Classifier.axes | {"strength", "damping"}
 
     class Config(Classifier.Config):
         """Strength of the pull, and what bounds it."""

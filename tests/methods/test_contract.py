@@ -74,8 +74,8 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         trained("vae", replay_batch=0) | {"depth": 0, "replay_batch": 0},
     ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
-    "lwf": ({}, {"temperature": 1.0}, {"replay_loss": 0.5}, {}),
-    "si": ({}, {"strength": 100.0}, {"damping": 0.01}, {}),
+    "lwf": ({}, SHORT | {"temperature": 1.0}, SHORT | {"replay_loss": 0.5}, SHORT),
+    "si": ({}, SHORT | {"strength": 100.0}, SHORT | {"damping": 0.01}, SHORT),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),
     "rehearsal": (
