@@ -82,11 +82,11 @@ class SynapticIntelligence(Classifier):
     class Config(Classifier.Config):
         """Strength of the pull, and what bounds it."""
 
-        strength: NonNegativeFloat = 1.0
-        """c of c Σ Ω (θ - θ*)²."""
+        strength: NonNegativeFloat = 100.0
+        """c of c Σ Ω (θ - θ*)²; what is right differs by orders of magnitude between streams."""
         damping: PositiveFloat = 0.1
-        """ξ, added to the squared distance that a weight went in a task, so that those which hardly
-        moved get no great Ω."""
+        """ξ, added to the squared distance that a weight went in a task: those that hardly moved
+        get no great Ω. The larger it is, the larger the strength that is right."""
 
     config: Config
 
