@@ -80,6 +80,8 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         SHORT | {"memory": {"name": "gaussian", "refresh": "task"}, "per_class": 3},
         SHORT | {"memory": "buffer"},
     ),
+    "lwf": ({}, SHORT | {"temperature": 1.0}, SHORT | {"replay_loss": 0.5}, SHORT),
+    "si": ({}, SHORT | {"strength": 100.0}, SHORT | {"damping": 0.01}, SHORT),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),
     "rehearsal": (
