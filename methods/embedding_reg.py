@@ -37,7 +37,8 @@ class EmbeddingRegularization(Episodic):
     where it is not, nothing tells the classes of different tasks apart.
 
     Stored images pass through the network in eval mode, as they did when their embeddings were
-    stored: as long as the backbone has not changed, the term is exactly 0.
+    stored: as long as nothing of the backbone has changed, statistics of batch norm included, the
+    term is 0 but for rounding.
 
     One published repository calls the method ER. It is not experience replay, which is ``replay``.
 
