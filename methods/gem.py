@@ -68,7 +68,8 @@ class Gem(Episodic):
     tasks move where their own gradients are added. In the other scenarios rows are shared too.
 
     The constraints are on the gradient; an optimiser with momentum or a scale of its own for each
-    weight steps in another direction.
+    weight steps in another direction. Stored images pass through the network in training mode, as
+    batches of their own.
 
     Defects mended
     --------------
