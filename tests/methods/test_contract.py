@@ -60,6 +60,7 @@ def trained(name: str, **options: Any) -> dict[str, Any]:
 
 #: Options that only some methods have, in the order of their cases above.
 OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
+    "a-gem": ({}, SHORT | {"replay_batch": 7}, SHORT, SHORT),
     "bi-r": (
         SHORT | {"decoder_widths": (8,)},
         SHORT | {"decoder_widths": (), "prior": "standard", "gates": 0.0},
@@ -73,6 +74,12 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         trained("wgan-gp", warm_start=False, critic_steps=1) | {"depth": 0},
         trained("vae", replay_batch=0) | {"depth": 0, "replay_batch": 0},
     ),
+    "embedding-reg": (
+        {"sample_size": 3},
+        SHORT | {"distance": "euclidean"},
+        SHORT | {"distance": "euclidean", "normalize": True},
+        SHORT,
+    ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "gfr": (
         trained("wgan-gp", critic_steps=1),
@@ -82,6 +89,7 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "lwf": ({}, SHORT | {"temperature": 1.0}, SHORT | {"replay_loss": 0.5}, SHORT),
     "si": ({}, SHORT | {"strength": 100.0}, SHORT | {"damping": 0.01}, SHORT),
+    "gem": ({"margin": 0.0}, SHORT | {"replay_batch": 7}, SHORT, SHORT),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),
     "rehearsal": (
