@@ -73,6 +73,17 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         trained("wgan-gp", warm_start=False, critic_steps=1) | {"depth": 0},
         trained("vae", replay_batch=0) | {"depth": 0, "replay_batch": 0},
     ),
+    "dvae": (
+        SHORT | {"samples_per_class": 1, "replay_through": "current"},
+        SHORT | {"variant": "as-released", "samples_per_class": 2},
+        SHORT
+        | {
+            "optimizer": {"name": "adam", "reset": "never"},
+            "samples_per_class": 1,
+            "refresh": "task",
+        },
+        SHORT | {"activation": "relu", "refresh": "epoch"},
+    ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),
