@@ -51,6 +51,7 @@ def generator(name: str, refresh: str, **options: Any) -> dict[str, Any]:
 
 #: For a method whose steps are long.
 SHORT: dict[str, Any] = {"budget": {"iterations": 2, "batch_size": 16}}
+ONE_STEP = {"iterations": 1, "batch_size": 8}
 
 
 def trained(name: str, **options: Any) -> dict[str, Any]:
@@ -74,12 +75,12 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         trained("vae", replay_batch=0) | {"depth": 0, "replay_batch": 0},
     ),
     "dvae": (
-        SHORT | {"samples_per_class": 1, "replay_through": "current"},
-        SHORT | {"variant": "as-released", "samples_per_class": 2},
-        SHORT
-        | {
-            "optimizer": {"name": "adam", "reset": "never"},
+        {"budget": ONE_STEP, "samples_per_class": 1, "replay_through": "current"},
+        {"budget": ONE_STEP, "samples_per_class": 2, "variant": "as-released"},
+        {
+            "budget": ONE_STEP,
             "samples_per_class": 1,
+            "optimizer": {"name": "adam", "reset": "never"},
             "refresh": "task",
         },
         SHORT | {"activation": "relu", "refresh": "epoch"},
