@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.core.log import Log
+from methods.core.log import SILENT, Log
 from methods.core.method import Replayed
 from methods.core.registry import register
 from methods.core.rng import Rng
@@ -143,6 +143,8 @@ class SharedPrivateVae(Learner):
 
     def show(self, tasks: int, name: str, log: Log) -> None:
         """Report draws of each class of the first tasks, with noise of their own."""
+        if log is SILENT:
+            return
         noise = self.rng.at(tasks).of("dvae").generator(name)
         log.image(name, self._past(tasks).of_each(_SHOWN, noise).x, _SHOWN)
 

@@ -83,7 +83,7 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
             "optimizer": {"name": "adam", "reset": "never"},
             "refresh": "task",
         },
-        SHORT | {"activation": "relu", "refresh": "epoch"},
+        {"budget": ONE_STEP, "activation": "relu", "refresh": "epoch"},
     ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
