@@ -51,6 +51,7 @@ def generator(name: str, refresh: str, **options: Any) -> dict[str, Any]:
 
 #: For a method whose steps are long.
 SHORT: dict[str, Any] = {"budget": {"iterations": 2, "batch_size": 16}}
+ONE_STEP = {"iterations": 1, "batch_size": 8}
 
 
 def trained(name: str, **options: Any) -> dict[str, Any]:
@@ -79,6 +80,17 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
         SHORT | {"distance": "euclidean"},
         SHORT | {"distance": "euclidean", "normalize": True},
         SHORT,
+    ),
+    "dvae": (
+        {"budget": ONE_STEP, "samples_per_class": 1, "replay_through": "current"},
+        {"budget": ONE_STEP, "samples_per_class": 2, "variant": "as-released"},
+        {
+            "budget": ONE_STEP,
+            "samples_per_class": 1,
+            "optimizer": {"name": "adam", "reset": "never"},
+            "refresh": "task",
+        },
+        {"budget": ONE_STEP, "activation": "relu", "refresh": "epoch"},
     ),
     "ewc": ({"fisher": "sampled"}, {"gamma": 0.9}, {"fisher": "empirical"}, {}),
     "gfr": (
