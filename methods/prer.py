@@ -34,7 +34,7 @@ class PseudoRehearsal(Classifier):
 
     where :math:`\lambda` is ``weight`` and n is ``replay_batch`` times the number of past tasks.
     Nothing is rehearsed with a label. So the task has to be known at test, and heads of other tasks
-    get no gradient.
+    stay as they are.
 
     Once a task is learnt, an autoencoder on the encoder's features learns it, then a flow on the
     autoencoder's embeddings, each mixed with the images of the past, which are dropped then. What
@@ -108,6 +108,8 @@ class PseudoRehearsal(Classifier):
             self.pool = Pool(self.generator, config.pool, refresh="task", device=self.device)
         #: Images of the past, with their embeddings before the task at hand; None in the first.
         self.anchors: Anchors | None = None
+        #: Parameters of the heads of other tasks, and their values; empty between tasks.
+        self.others: list[tuple[Tensor, Tensor]] = []
 
     # Training ------------------------------------------------------------------------------------
 
@@ -115,6 +117,8 @@ class PseudoRehearsal(Classifier):
         """Draw images of the past and note their embeddings."""
         rng = self.rng.at(task.index).of("memory")
         self.draws = rng.generator("draws")
+        if isinstance(self.network.head, TaskHeads):
+            self.others = [(p, p.detach().clone()) for p in self.network.head.others(task.index)]
         if task.index:
             self.pool.refresh("task", rng)
             self.anchors = Anchors(self.pool.draws, self.network.backbone, self.released)
@@ -131,16 +135,16 @@ class PseudoRehearsal(Classifier):
             terms["l1"] = config.l1 * torch.stack(sums).sum()
         return terms
 
-    def edit_gradients(self) -> None:
-        """Leave the heads of other tasks out of the step, whatever the optimiser remembers."""
-        if isinstance(self.network.head, TaskHeads):
-            for parameter in self.network.head.others(self.tasks_learned):
-                parameter.grad = None
+    def after_step(self, batch: Batch) -> None:
+        """Put the heads of other tasks back, which momentum and weight decay move unasked."""
+        with torch.no_grad():
+            for parameter, kept in self.others:
+                parameter.copy_(kept)
 
     def after_task(self, task: Task, log: Log) -> None:
         """Let the generator learn the task; drop the images, or store those of the task."""
         self.generator.past = None if self.anchors is None else self.anchors.images
-        self.anchors = None
+        self.anchors, self.others = None, []
         with log.phase("memory"):
             self.pool.absorb(task.train, task.index, self.rng.at(task.index).of("memory"), log)
 

@@ -45,14 +45,15 @@ class TrainingConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty, added to the gradient."""
 
-    def budget(self, classifier: Budget) -> Budget:
-        """Return its training time, which is the classifier's where none is given.
+    @field_validator("epochs")
+    @classmethod
+    def _one_unit(cls, epochs: int | None, info: ValidationInfo) -> int | None:
+        if epochs is not None and info.data.get("iterations") is not None:
+            raise ValueError("give iterations or epochs, not both")
+        return epochs
 
-        Raises
-        ------
-        ValueError
-            If both ``iterations`` and ``epochs`` are given.
-        """
+    def budget(self, classifier: Budget) -> Budget:
+        """Return its training time, which is the classifier's where none is given."""
         chosen: dict[str, Any] = {"batch_size": self.batch_size or classifier.batch_size}
         mine = self.iterations is not None or self.epochs is not None
         for unit in ("iterations", "epochs"):
