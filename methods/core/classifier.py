@@ -26,7 +26,7 @@ _EVALUATED_AT_ONCE = 1000
 
 
 class Network(nn.Module):
-    """A backbone and one linear head over the whole label space.
+    """A backbone and its head over the whole label space: linear, or what the network has.
 
     ``classes_of`` (bool ``[tasks, classes]``) travels with the network so that masks lie on its
     device; it is no part of its state.
@@ -37,7 +37,7 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, stream: StreamInfo) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(backbone.features, stream.classes)
+        self.head = backbone.head(stream.classes, stream.classes_of)
         self.register_buffer("classes_of", stream.eligible_by_task(), persistent=False)
 
     def forward(self, z: Tensor, start: int = 0) -> Tensor:

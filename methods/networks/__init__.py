@@ -13,6 +13,7 @@ from methods.networks.cnn import Cnn
 from methods.networks.dgr_cnn import DgrCnn
 from methods.networks.mlp import Mlp
 from methods.networks.mobilenet import MobileNetV2
+from methods.networks.prer_cnn import PrerCnnCifar, PrerCnnMnist
 from methods.networks.resnet import ResNet18
 from methods.networks.weights import MissingWeights, Weights
 
@@ -25,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 #: Any network, told apart by its ``name``.
 NetworkConfig = Annotated[
-    Mlp | Cnn | DgrCnn | AlexNet | ResNet18 | MobileNetV2,
+    Mlp | Cnn | DgrCnn | PrerCnnMnist | PrerCnnCifar | AlexNet | ResNet18 | MobileNetV2,
     Field(discriminator="name"),
     BeforeValidator(by_preset(PRESETS)),
 ]
@@ -40,6 +41,8 @@ __all__ = [
     "Mlp",
     "MobileNetV2",
     "NetworkConfig",
+    "PrerCnnCifar",
+    "PrerCnnMnist",
     "ResNet18",
     "Weights",
 ]

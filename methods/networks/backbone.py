@@ -80,6 +80,20 @@ class Backbone(nn.Module):
         """Number of values at depth D, which is what a head reads."""
         return math.prod(self.shapes[-1])
 
+    def head(self, classes: int, classes_of: Sequence[Sequence[int]]) -> nn.Module:
+        """Make what turns values at depth D, ``[B, features]``, into logits ``[B, classes]``.
+
+        A linear layer that all tasks share, unless a network says otherwise.
+
+        Parameters
+        ----------
+        classes : int
+            Size of the label space.
+        classes_of : sequence of sequence of int
+            For each task the classes that occur in it.
+        """
+        return nn.Linear(self.features, classes)
+
     def run(self, z: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Carry activations from depth ``start`` to depth ``stop`` (default: the last).
 

@@ -59,6 +59,16 @@ def trained(name: str, **options: Any) -> dict[str, Any]:
     return SHORT | {"memory": {"name": name, **small, **options}}
 
 
+def pseudo_rehearsal(**training: Any) -> dict[str, Any]:
+    small = {"blocks": 1, "levels": 1, "hidden": 0.5, "hidden_layers": 0}
+    return SHORT | {
+        "autoencoder": training,
+        "flow": training | small,
+        "pool": 20,
+        "replay_batch": 4,
+    }
+
+
 #: Options that only some methods have, in the order of their cases above.
 OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "a-gem": ({}, SHORT | {"replay_batch": 7}, SHORT, SHORT),
@@ -102,6 +112,12 @@ OWN_CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "lwf": ({}, SHORT | {"temperature": 1.0}, SHORT | {"replay_loss": 0.5}, SHORT),
     "si": ({}, SHORT | {"strength": 100.0}, SHORT | {"damping": 0.01}, SHORT),
     "gem": ({"margin": 0.0}, SHORT | {"replay_batch": 7}, SHORT, SHORT),
+    "prer": (
+        pseudo_rehearsal(),
+        pseudo_rehearsal(condition="none") | {"distance": "euclidean", "l1": 1e-4},
+        pseudo_rehearsal(condition="embedding", epochs=1) | {"replay_pool": "frozen"},
+        pseudo_rehearsal(iterations=1, tolerance=1) | {"variant": "as-released"},
+    ),
     "replay": (buffer("reservoir"), buffer("task-balanced"), buffer("random"), {}),
     "latent-replay": (buffer("herding"), buffer("task-balanced"), buffer("random"), {}),
     "rehearsal": (

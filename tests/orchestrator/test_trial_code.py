@@ -138,8 +138,9 @@ CODE_OF_NAIVE = """
     methods.naive
     methods.networks
     methods.networks.alexnet methods.networks.backbone methods.networks.cnn
-    methods.networks.dgr_cnn methods.networks.mlp
-    methods.networks.mobilenet methods.networks.preparation methods.networks.resnet
+    methods.networks.dgr_cnn methods.networks.heads methods.networks.mlp
+    methods.networks.mobilenet methods.networks.preparation methods.networks.prer_cnn
+    methods.networks.resnet
     methods.networks.vision_network methods.networks.weights
     orchestrator.data.held_out orchestrator.data.stream_checks orchestrator.data.stream_config
     orchestrator.data.stream_layout orchestrator.data.stream_names orchestrator.data.streams
