@@ -11,10 +11,12 @@ from _spots import did_you_mean, on_one_line, pick, value_of
 
 
 def _line_key(good: Good, spot: Spot) -> str:
-    """Return the first key on the line of a spot, or what it stands in, as a message names it."""
-    start = spot.node.start_mark.index
-    found = [k for k in good.keys if k.line == spot.line and k.node.start_mark.index <= start]
-    return named(tuple(p for p in (found or [spot])[0].path if isinstance(p, str)))
+    """Return the key that begins the line of a spot, or what the line stands in."""
+    line, path = good.text.split("\n")[spot.line - 1], spot.path
+    if on_line := [key for key in good.keys if key.line == spot.line]:
+        begins = not line[: on_line[0].node.start_mark.column].strip(" -")
+        path = on_line[0].path if begins else on_line[0].path[:-1]
+    return named(tuple(part for part in path if isinstance(part, str)))
 
 
 def _tab(good: Good, rng: random.Random) -> Broken | None:

@@ -336,7 +336,7 @@ def _scenarios(axis: Axis | None, problems: Problems) -> frozenset[Scenario]:
 
 def _no_method(name: str, before: type[Method] | None) -> str:
     """Say that a method is unknown, and what was meant; ``before`` stands above it in its entry."""
-    if before is not None and name.partition(".")[0] in before.Config.model_fields:
+    if before is not None and name.partition(".")[0] in {*before.Config.model_fields, _SCENARIO}:
         return f"is no method; indent it, as an option of {before.name}"
     parts = [part.strip() for part in name.split(",")]
     if len(parts) > 1 and all(nearest(part, method_names()) for part in parts):

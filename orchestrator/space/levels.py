@@ -62,6 +62,11 @@ class _Index:
             for inner in models_in(info.annotation):
                 self.add(inner, f"{before}{option}")
 
+    def spread(self, mapping: str) -> int:
+        """Return how many methods have a mapping in their entries; all, if it is no method's."""
+        head = mapping.partition(".")[0]
+        return len(self.methods[head]) if head in self.methods else len(method_names())
+
     def words(self) -> set[str]:
         """All options, wherever they belong."""
         return self.top | self.methods.keys() | self.inner.keys()
@@ -117,7 +122,7 @@ def _home(option: str, owner: type[BaseModel] | None, index: _Index) -> str:
             return f"did you mean {option!r}, an option of {', '.join(of_methods)}?"
         return f"{option} stands at the top of the file, or in a method's entry"
     if inner:
-        mapping = min(inner)
+        mapping = min(inner, key=lambda name: (-index.spread(name), name))
         if mapping in MAPPINGS:
             return f"did you mean '{mapping}: {{{option}: …}}'?"
         return f"did you mean '{mapping}.{option}'?"

@@ -25,11 +25,15 @@ def on_digits(text: str) -> str:
     return text
 
 
-#: All but those with a second source, or with a method that is registered in its guide only.
+#: Other sources, networks that digits are too small for, and a method registered in its guide only.
+ELSEWHERE = (
+    *("svhn", "cifar", "emnist", "qmnist", "fashion-mnist", "miniimagenet", "mini-imagenet"),
+    *("prer-cnn", "anchor"),
+)
 GOODS = [
     Good(good.name, on_digits(good.text))
     for good in good_spaces(ROOT)
-    if "svhn" not in good.text and "anchor" not in good.text
+    if not any(word in good.text for word in ELSEWHERE)
 ]
 BROKEN = broken_spaces(GOODS, MISTAKES, 2 * len(MISTAKES), seed=0)
 

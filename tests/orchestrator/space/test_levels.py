@@ -31,7 +31,7 @@ class Strange(Config):
         ("batch_sise", None, "unknown key; did you mean 'budget.batch_size'?"),
         ("model", None, "unknown key; did you mean 'network'?"),
         ("optimiser.lr", None, "unknown key; did you mean 'optimizer.lr'?"),
-        ("strenght", None, "unknown key; did you mean 'strength', an option of ewc?"),
+        ("strenght", None, "unknown key; did you mean 'strength', an option of ewc, si?"),
         ("zzzzzz", None, "unknown key; possible: budget, dataset, "),
         ("tasks", "replay", "unknown key here; tasks stands at the top of the file"),
         ("strength", "replay", "unknown key here; strength is an option of ewc"),
