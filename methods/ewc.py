@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -11,16 +10,13 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationInfo, field
 from torch import Tensor
 
 from methods.core.classifier import Classifier
+from methods.core.fisher import FisherLabels, fisher_information
 from methods.core.log import Log
 from methods.core.registry import register
 from methods.core.rng import Rng
-from methods.core.squared_gradients import squared_gradients
 from methods.core.task import Batch, StreamInfo, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-#: Examples that go through the network at once.
-_AT_ONCE = 128
 
 
 @register("ewc", paper="Kirkpatrick et al. 2017, arXiv:1612.00796")
@@ -68,7 +64,7 @@ class Ewc(Classifier):
         gamma: Share | None = Field(default=None, validate_default=True)
         """``online`` only: the share of the Fisher information that outlives a task; 1 by
         default."""
-        fisher: Literal["exact", "sampled", "empirical"] = "exact"
+        fisher: FisherLabels = "exact"
         """Labels whose gradients are squared: all that compete, each weighted by its probability
         (``exact``); one drawn from the network's prediction (``sampled``); that of the data
         (``empirical``)."""
@@ -147,61 +143,19 @@ class Ewc(Classifier):
             old.add_(new)
 
     def fisher_information(self, task: Task) -> dict[str, Tensor]:
-        """Estimate the diagonal Fisher information of the parameters that learn.
-
-        The mean over examples x of (∂ log p(y|x) / ∂θ)², each squared before any is summed. The
-        label y is the network's own by definition: ``exact`` takes the expectation over it, at the
-        price of a gradient for each class; ``sampled`` draws one y for each example, which has the
-        same mean and, where the network is sure of itself, a large spread. ``empirical`` takes the
-        label of the data and estimates another matrix (Martens 2020, arXiv:1412.1193, section 11).
-        The three are compared in van de Ven 2025, arXiv:2502.11756.
-
-        Returns
-        -------
-        dict of str to Tensor
-            By name of the parameter, each of its shape; at least 0.
-        """
+        """Estimate the diagonal Fisher information of the parameters that learn, by name."""
         count = len(task.train)
         if self.config.fisher_samples != "all":
             count = min(count, self.config.fisher_samples)
-        total = {name: torch.zeros_like(p.detach()) for name, p in self.learning().items()}
-        for x, y, eligible, weight in self._labelled(task, count):
-            squares = squared_gradients(self.network, self.entry, x, y, eligible, weight)
-            for name, of_these in squares.items():
-                total[name] += of_these
-        return {name: squares.div_(count) for name, squares in total.items()}
-
-    def _labelled(self, task: Task, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield x, y, eligible classes and weight of what the mean is taken over, few at once."""
-        examples = self.activations(task.train, self.entry)
-        rng = self.rng.at(task.index).of("fisher")
-        draws = rng.generator("labels", self.device)
-        chosen = torch.randperm(len(examples), generator=rng.generator("examples"))[:count]
-        for start in range(0, count, _AT_ONCE):
-            batch = examples.gather(chosen[start : start + _AT_ONCE].to(self.device))
-            eligible = self.eligible(batch.task).expand(len(batch.x), -1)
-            rows, y, weight = self._labels(batch, eligible, draws)
-            for first in range(0, len(rows), _AT_ONCE):
-                some = slice(first, first + _AT_ONCE)
-                yield batch.x[rows[some]], y[some], eligible[rows[some]], weight[some]
-
-    @torch.no_grad()
-    def _labels(
-        self, batch: Batch, eligible: Tensor, draws: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return rows of a batch, a label for each and its weight: three of one length."""
-        every = torch.arange(len(batch.x), device=self.device)
-        alike = torch.ones(len(batch.x), device=self.device)
-        if self.config.fisher == "empirical":
-            assert batch.y is not None
-            return every, batch.y, alike
-        logits = self.network(batch.x, self.entry).masked_fill(~eligible, -torch.inf)
-        probabilities = logits.softmax(1)
-        if self.config.fisher == "sampled":
-            y = torch.multinomial(probabilities, 1, generator=draws).squeeze(1)
-            return every, y, alike
-        rows, y = eligible.nonzero(as_tuple=True)
-        return rows, y, probabilities[rows, y]
+        return fisher_information(
+            self.network,
+            self.entry,
+            self.activations(task.train, self.entry),
+            count,
+            self.config.fisher,
+            self.eligible,
+            self.rng.at(task.index).of("fisher"),
+        )
 
     # State ---------------------------------------------------------------------------------------
 

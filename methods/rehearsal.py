@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
 from torch import Tensor
 
 from methods.core.classifier import Classifier
@@ -24,21 +15,11 @@ from methods.core.rng import Rng
 from methods.core.snapshot import frozen_copy
 from methods.core.task import Batch, Scenario, StreamInfo, Task
 from methods.core.teacher import Teacher
-from methods.core.training import ReplayLoss, masked_cross_entropy, weight_of_new
-from methods.memories import BufferConfig, Memory, MemoryConfig, NeuralConfig, Setting
+from methods.core.training import masked_cross_entropy, weight_of_new
+from methods.memories import BufferConfig, Memory, NeuralConfig, Setting
+from methods.recall import Labels, RecallConfig, head_inputs, labelled, of_classes
 
-#: Who labels what is replayed.
-Labels = Literal["memory", "hard", "soft"]
-
-#: Stored items where no budget is given.
-_USUAL_SIZE = 500
-_TEMPERATURE = 2.0
-#: Policies of a buffer that can be given a budget of each class.
-_POLICIES_OF_CLASSES = ("class-balanced", "herding")
-#: Items that go through the network at once where their last activations are asked for.
-_CHUNK = 1024
-#: How often, and how many at a time, items are drawn in search of a class.
-_ATTEMPTS, _LEAST_DRAWN = 40, 64
+__all__ = ["Labels", "Rehearsal"]
 
 
 @register("rehearsal")
@@ -56,120 +37,12 @@ class Rehearsal(Classifier):
     """
 
     axes: ClassVar[frozenset[str]] = Classifier.axes | {
-        "freeze_depth",
-        "depth",
-        "memory",
-        "buffer_size",
-        "per_class",
-        "replay_batch",
-        "replay_loss",
-        "replay_labels",
+        *("freeze_depth", "depth", "memory", "buffer_size", "per_class"),
+        *("replay_batch", "replay_loss", "replay_labels"),
     }
 
-    class Config(Classifier.Config):
+    class Config(RecallConfig):
         """The memory, its depth and its budget, and the weight of replay."""
-
-        memory: MemoryConfig = Field(default_factory=BufferConfig)
-        """What is kept: ``buffer``; a generator that is fitted: ``gaussian``, ``gmm``, ``kmeans``;
-        or one that is trained: ``vae``, ``cvae``, ``wgan-gp``, ``flow``."""
-        depth: NonNegativeInt | None = Field(default=None, validate_default=True)
-        """Where the past is replayed: 0 images, d the activations after block d, at most
-        ``freeze_depth``, which it is by default."""
-        buffer_size: PositiveInt | None = None
-        """Stored items over all past tasks together, of a generator its stored draws; 500 where
-        ``per_class`` is not given."""
-        per_class: PositiveInt | None = None
-        """Stored items of each class, instead of ``buffer_size``."""
-        replay_batch: NonNegativeInt | None = None
-        """Replayed items in each step; as many as new ones by default. 0: the memory is filled, and
-        nothing of it is replayed."""
-        replay_labels: Labels | None = Field(default=None, validate_default=True)
-        """Who labels what is replayed: ``memory``, which is usual where it can; ``hard``, the class
-        that the network as it was before the task gives; ``soft``, all its probabilities."""
-        temperature: PositiveFloat = Field(default=_TEMPERATURE, validate_default=True)
-        """Softens the probabilities of ``soft`` labels, of teacher and student alike."""
-        replay_loss: ReplayLoss = "1/t"
-        """Weight of the new task's loss: ``1/t`` in task t, a constant, or ``mean`` for the plain
-        mean over new and replayed items. The rest is the weight of the replayed loss."""
-
-        @field_validator("depth")
-        @classmethod
-        def _behind_frozen_blocks(cls, depth: int | None, info: ValidationInfo) -> int | None:
-            frozen = info.data.get("freeze_depth")  # absent where it is wrong itself
-            if frozen is None:
-                return frozen
-            depth = frozen if depth is None else depth
-            memory = info.data.get("memory")
-            if depth and isinstance(memory, NeuralConfig) and memory.images_only:
-                raise ValueError(
-                    f"as it is configured the memory draws images, and depth {depth} is one of "
-                    "activations; give depth 0, or leave out channels"
-                )
-            if depth > frozen:
-                raise ValueError(
-                    f"depth {depth} lies behind blocks that go on learning: what is stored there "
-                    f"would no longer be what the network computes; give at most freeze_depth, "
-                    f"which is {frozen}"
-                )
-            return depth
-
-        @model_validator(mode="before")
-        @classmethod
-        def _usual_budget(cls, values: Any) -> Any:
-            if not isinstance(values, dict):
-                return values
-            unset = values.get("buffer_size") is None and values.get("per_class") is None
-            return values | {"buffer_size": _USUAL_SIZE} if unset else values
-
-        @field_validator("replay_labels")
-        @classmethod
-        def _who_can_tell(cls, labels: Labels | None, info: ValidationInfo) -> Labels | None:
-            memory = info.data.get("memory")
-            if memory is None:
-                return labels
-            if labels == "memory" and not memory.labelled:
-                raise ValueError(
-                    f"the memory {memory.name} does not know the classes of its draws: give hard "
-                    "or soft, or make it conditional"
-                )
-            return labels or ("memory" if memory.labelled else "hard")
-
-        @field_validator("temperature")
-        @classmethod
-        def _of_soft_labels(cls, temperature: float, info: ValidationInfo) -> float:
-            # Configurations that differ in nothing but an option without meaning are the same.
-            return temperature if info.data.get("replay_labels") == "soft" else _TEMPERATURE
-
-        @field_validator("buffer_size")
-        @classmethod
-        def _stored_at_all(cls, buffer_size: int | None, info: ValidationInfo) -> int | None:
-            memory = info.data.get("memory")
-            # Where nothing is stored, trials that differ in the budget alone are one.
-            return buffer_size if memory is None or memory.stores else None
-
-        @field_validator("per_class")
-        @classmethod
-        def _one_budget(cls, per_class: int | None, info: ValidationInfo) -> int | None:
-            memory = info.data.get("memory")
-            if per_class is None or memory is None:
-                return per_class
-            if info.data.get("buffer_size") is not None:
-                raise ValueError("give buffer_size or per_class, not both")
-            if info.data.get("variant") == "as-released":
-                raise ValueError("variant as-released has one budget: give buffer_size")
-            if isinstance(memory, BufferConfig) and memory.policy not in _POLICIES_OF_CLASSES:
-                raise ValueError(
-                    f"per_class is a class-balanced budget, which the policy {memory.policy} is "
-                    "not: leave the policy out, or give buffer_size"
-                )
-            return per_class if memory.stores else None
-
-        @property
-        def implied(self) -> frozenset[str]:
-            """The depth and who labels, where they are the usual ones."""
-            usual = "memory" if self.memory.labelled else "hard"
-            labels = {"replay_labels"} if self.replay_labels == usual else set()
-            return frozenset(labels | ({"depth"} if self.depth == self.freeze_depth else set()))
 
     config: Config
 
@@ -255,23 +128,14 @@ class Rehearsal(Classifier):
     def after_task(self, task: Task, log: Log) -> None:
         """Let the memory absorb the task."""
         items = self.activations(task.train, self.depth)
-        features = self._features(task) if self.memory.wants_features else None
+        features = None
+        if self.memory.wants_features:
+            entering = self.activations(task.train, self.entry)
+            features = head_inputs(self.network, entering, self.entry)
         rng = self.rng.at(task.index).of("memory")
         self.teacher = None  # what outlives a task is counted as memory
         with log.phase("memory"):
             self.memory.absorb(items, task.index, rng, log, features=features)
-
-    @torch.no_grad()
-    def _features(self, task: Task) -> Tensor:
-        """Return what the head reads of each example of a task: float ``[N, features]``."""
-        examples = self.activations(task.train, self.entry)
-        rows = torch.arange(len(examples), device=self.device)
-        backbone = self.network.backbone
-        parts = [
-            backbone.run(examples.gather(part).x, self.entry).flatten(1)
-            for part in torch.split(rows, _CHUNK)
-        ]
-        return torch.cat(parts)
 
     def sample(
         self, n: int, *, classes: tuple[int, ...] | None = None, task: int | None = None
@@ -288,23 +152,9 @@ class Rehearsal(Classifier):
         wanted = set(range(self.stream.classes) if classes is None else classes)
         if task is not None:
             wanted &= set(self.stream.classes_of[task])
-        return self._of_classes(n, tuple(sorted(wanted)), draws)
-
-    def _of_classes(self, n: int, classes: tuple[int, ...], draws: torch.Generator) -> Batch:
-        """Draw until there are ``n`` items that the network takes for one of some classes."""
-        parts: list[Batch] = []
-        found = 0
-        for _ in range(_ATTEMPTS):
-            batch = self._labelled(self.memory.sample(max(n, _LEAST_DRAWN), draws))
-            assert batch.y is not None
-            rows = torch.isin(batch.y, batch.y.new_tensor(classes)).nonzero().squeeze(1)
-            rows = rows[: n - found]
-            parts.append(Batch(batch.x[rows], batch.y[rows]))
-            found += len(rows)
-            if found == n:
-                x, y = (torch.cat([part[i] for part in parts]) for i in range(2))  # type: ignore[misc]
-                return Batch(x, y)
-        raise LookupError(f"hardly any draw is taken for one of the classes {list(classes)}")
+        return of_classes(
+            n, sorted(wanted), lambda size: self._labelled(self.memory.sample(size, draws))
+        )
 
     def replayed(self, n: int) -> Replayed | None:
         """Draw from the generator, labelled as in the next task; None where there is none."""
@@ -321,12 +171,8 @@ class Rehearsal(Classifier):
     @torch.no_grad()
     def _labelled(self, batch: Batch) -> Batch:
         """Give items the classes that the network as it is now takes them for, with its logits."""
-        logits = self._said(batch.x)
-        known = self.network.classes_of[: self.tasks_learned].any(0)
-        if batch.task is not None and self.stream.scenario is Scenario.TASK_INCREMENTAL:
-            known = self.network.classes_of[batch.task]
-        y = logits.masked_fill(~known, -torch.inf).argmax(1)
-        return batch._replace(y=y, logits=logits)
+        classes_of, scenario = self.network.classes_of, self.stream.scenario
+        return labelled(batch, self._said(batch.x), classes_of, self.tasks_learned, scenario)
 
     def _said(self, x: Tensor) -> Tensor:
         """Return what the network as it is now says of items at the depth of replay."""
