@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from methods.core.classifier import Classifier
@@ -21,32 +14,12 @@ from methods.core.method import Method
 from methods.core.registry import register
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task
-from methods.core.training import masked_cross_entropy
+from methods.core.training import masked_cross_entropy, masked_distance
+from methods.dark_experience import DarkExperienceConfig
 from methods.memories import Buffer
 
 #: Stored images that go through the frozen blocks at once.
 _CHUNK = 1024
-
-
-def _usually_compared(beta: float) -> str:
-    return "seen" if beta else "all"
-
-
-def masked_distance(logits: Tensor, targets: Tensor, eligible: Tensor) -> Tensor:
-    """Mean over items of the mean squared difference of an item's eligible logits.
-
-    Each item counts alike, however many classes are eligible for it. Times their number it is the
-    squared Euclidean distance.
-
-    Parameters
-    ----------
-    logits, targets : Tensor
-        float ``[B, classes]``; what is not eligible takes no part.
-    eligible : Tensor
-        bool ``[classes]``, or ``[B, classes]`` where rows differ; at least one in each row.
-    """
-    squares = (logits - targets).square().masked_fill(~eligible, 0)
-    return (squares.sum(1) / eligible.sum(-1)).mean()
 
 
 @register("der++", paper="Buzzega et al. 2020, arXiv:2004.07211")
@@ -83,47 +56,8 @@ class DarkExperienceReplayPlusPlus(Classifier):
         "compared",
     }
 
-    class Config(Classifier.Config):
+    class Config(DarkExperienceConfig):
         """The buffer, its depth, and the weights of logits and labels."""
-
-        depth: NonNegativeInt | None = Field(default=None, validate_default=True)
-        """Where the past is replayed: 0 images, d the activations after block d, at most
-        ``freeze_depth``, which it is by default."""
-        buffer_size: PositiveInt = 500
-        """Stored examples over all tasks together, with their logits."""
-        replay_batch: PositiveInt | None = None
-        """Stored examples in each of a step's two draws; as many as new ones by default."""
-        alpha: NonNegativeFloat = 0.5
-        """Weight of the squared error of the stored logits."""
-        beta: NonNegativeFloat = 2.0
-        """Weight of the cross-entropy with the stored labels."""
-        compared: Literal["seen", "all"] | None = Field(default=None, validate_default=True)
-        """Class-incremental: outputs that are held to the stored logits, those of classes ``seen``
-        when an item came in, or ``all``; all where ``beta`` is 0, else seen."""
-
-        @field_validator("depth")
-        @classmethod
-        def _behind_frozen_blocks(cls, depth: int | None, info: ValidationInfo) -> int | None:
-            frozen = info.data.get("freeze_depth")  # absent where it is wrong itself
-            if frozen is None or depth is None:
-                return frozen
-            if depth > frozen:
-                raise ValueError(
-                    f"depth {depth} lies behind blocks that go on learning; give at most "
-                    f"freeze_depth, which is {frozen}"
-                )
-            return depth
-
-        @field_validator("compared")
-        @classmethod
-        def _all_without_labels(cls, compared: str | None, info: ValidationInfo) -> str | None:
-            return compared or _usually_compared(info.data.get("beta", 0))
-
-        @property
-        def implied(self) -> frozenset[str]:
-            """The depth and the outputs compared, where they are the usual ones."""
-            usual = {"depth": self.freeze_depth, "compared": _usually_compared(self.beta)}
-            return frozenset(key for key, value in usual.items() if getattr(self, key) == value)
 
     config: Config
 

@@ -167,6 +167,23 @@ def masked_cross_entropy(logits: Tensor, y: Tensor, eligible: Tensor) -> Tensor:
     return functional.cross_entropy(logits.masked_fill(~eligible, -torch.inf), y)
 
 
+def masked_distance(logits: Tensor, targets: Tensor, eligible: Tensor) -> Tensor:
+    """Mean over items of the mean squared difference of an item's eligible logits.
+
+    Each item counts alike, however many classes are eligible for it. Times their number it is the
+    squared Euclidean distance.
+
+    Parameters
+    ----------
+    logits, targets : Tensor
+        float ``[B, classes]``; what is not eligible takes no part.
+    eligible : Tensor
+        bool ``[classes]``, or ``[B, classes]`` where rows differ; at least one in each row.
+    """
+    squares = (logits - targets).square().masked_fill(~eligible, 0)
+    return (squares.sum(1) / eligible.sum(-1)).mean()
+
+
 def distillation(
     logits: Tensor, teacher: Tensor, eligible: Tensor, known: Tensor, temperature: float
 ) -> Tensor:

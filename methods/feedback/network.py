@@ -106,6 +106,27 @@ class Feedback(nn.Module):
             loss = 0.5 * (squares / variance + variance.log())
         return loss.sum(1)
 
+    def bound(
+        self, errors: Tensor, code: Code, labels: Tensor, weights: tuple[float, float]
+    ) -> dict[str, Tensor]:
+        """Return both terms of the negative evidence lower bound per value of an item, scalars.
+
+        Parameters
+        ----------
+        errors : Tensor
+            float ``[B]``, of :meth:`reconstruction`.
+        code : Code
+        labels : Tensor
+            Classes, int64 ``[B]``, or probabilities of the classes, float ``[B, classes]``.
+        weights : tuple of float
+            Of reconstruction and divergence.
+        """
+        divergences = self.prior.divergence(code, labels)
+        return {
+            "reconstruction": weights[0] * errors.mean() / self.values,
+            "divergence": weights[1] * divergences.mean() / self.values,
+        }
+
     @torch.no_grad()
     def draw(self, y: Tensor, context: Tensor, noise: torch.Generator) -> Tensor:
         """Draw an item of each class: float ``[B, *item]``; images lie in [0, 1].

@@ -26,13 +26,15 @@ class Rehearsed(NamedTuple):
 
     ``x`` is float ``[B, *item]``. ``targets``, float ``[B, classes]``, are probabilities among the
     ``eligible`` classes, bool, which broadcasts to it. Where an item is labelled for each of K
-    tasks, they are ``[K, B, classes]`` and ``[K, 1, classes]``.
+    tasks, they are ``[K, B, classes]`` and ``[K, 1, classes]``. ``labels`` select prior and gates:
+    the targets, or, where they are no probabilities, classes, int64 ``[B]``.
     """
 
     x: Tensor
     wanted: Wanted
     targets: Tensor
     eligible: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,11 @@ class Past:
         wanted = self.choose(n, draws)
         x = self.draw(wanted, draws)
         eligible = self.eligible(wanted)
-        return Rehearsed(x, wanted, self.targets(x, eligible), eligible)
+        targets = self.targets(x, eligible)
+        labels = targets if self.temperature is not None else targets.argmax(-1)
+        if not self.network.conditional:
+            labels = wanted.y  # makes no difference
+        return Rehearsed(x, wanted, targets, eligible, labels)
 
     def eligible(self, wanted: Wanted) -> Tensor:
         """Return the classes that compete in an item's label; see :class:`Rehearsed`.

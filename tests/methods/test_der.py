@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from methods.core.log import SILENT
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task, TensorExamples
-from methods.der import DarkExperienceReplay, DarkExperienceReplayPlusPlus, masked_distance
+from methods.der import DarkExperienceReplay, DarkExperienceReplayPlusPlus
 from methods.memories import Buffer
 from methods.networks import Backbone, Mlp
 
@@ -109,17 +109,6 @@ def learnt(
 
 
 # The loss
-
-
-def test_distance_by_hand() -> None:
-    logits = torch.tensor([[1.0, 2.0, 9.0], [0.0, 4.0, 5.0]])
-    targets = torch.tensor([[0.0, 4.0, -9.0], [0.0, 1.0, 1.0]])
-    eligible = torch.tensor([[True, True, False], [True, True, True]])
-    expected = ((1 + 4) / 2 + (0 + 9 + 16) / 3) / 2
-    assert float(masked_distance(logits, targets, eligible)) == pytest.approx(expected)
-    alike = torch.tensor([False, True, True])
-    expected = ((4 + 324) / 2 + (9 + 16) / 2) / 2
-    assert float(masked_distance(logits, targets, alike)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scenario", list(Scenario))

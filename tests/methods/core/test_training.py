@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from methods.core.training import Adam, Budget, OptimizerConfig, Sgd, masked_cross_entropy
+from methods.core.training import (
+    Adam,
+    Budget,
+    OptimizerConfig,
+    Sgd,
+    masked_cross_entropy,
+    masked_distance,
+)
 
 sizes = st.integers(1, 40)
 
@@ -202,3 +209,14 @@ def test_masked_logits_get_no_gradient() -> None:
 def test_a_label_that_is_not_eligible_shows() -> None:
     loss = masked_cross_entropy(LOGITS, Y, torch.tensor([True, True, False, False]))
     assert loss.isinf()
+
+
+def test_masked_distance_by_hand() -> None:
+    logits = torch.tensor([[1.0, 2.0, 9.0], [0.0, 4.0, 5.0]])
+    targets = torch.tensor([[0.0, 4.0, -9.0], [0.0, 1.0, 1.0]])
+    eligible = torch.tensor([[True, True, False], [True, True, True]])
+    expected = ((1 + 4) / 2 + (0 + 9 + 16) / 3) / 2
+    assert float(masked_distance(logits, targets, eligible)) == pytest.approx(expected)
+    alike = torch.tensor([False, True, True])
+    expected = ((4 + 324) / 2 + (9 + 16) / 2) / 2
+    assert float(masked_distance(logits, targets, alike)) == pytest.approx(expected)
