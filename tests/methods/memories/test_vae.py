@@ -60,7 +60,7 @@ def each(network: Vae, batch: Labelled, noise: torch.Generator) -> list[Tensor]:
 @shapes
 @conditions
 def test_terms_are_those_of_torch_distributions(shape: tuple[int, ...], classes: int) -> None:
-    network, (x, y) = make(shape, classes), items(shape, classes)
+    network, (x, y, _) = make(shape, classes), items(shape, classes)
     if not network.images:
         with torch.no_grad():
             network.slow_log_deviation.copy_(torch.linspace(-0.4, 0.1, *shape))
@@ -104,7 +104,7 @@ def test_on_a_linear_model_the_bound_is_the_likelihood() -> None:
 def test_a_batch_loses_the_mean_of_its_items(shape: tuple[int, ...], classes: int) -> None:
     """And a step follows the gradient of it, whatever the number of new and old items."""
     network, batch = make(shape, classes), items(shape, classes, 12)
-    (x, y), n = batch, 3
+    (x, y, _), n = batch, 3
     new = Labelled(x[:n], None if y is None else y[:n])
     old = Labelled(x[n:], None if y is None else y[n:])
     one_by_one = torch.stack(each(network, batch, seeded()))
@@ -122,7 +122,7 @@ def test_a_batch_loses_the_mean_of_its_items(shape: tuple[int, ...], classes: in
 
 
 def test_the_weight_of_the_divergence() -> None:
-    x, y = items(IMAGE)
+    x, y, _ = items(IMAGE)
     once, thrice = (make(IMAGE, beta=beta).losses(x, y, seeded()) for beta in (1.0, 3.0))
     torch.testing.assert_close(3 * once["kl"], thrice["kl"])
     assert torch.equal(once["reconstruction"], thrice["reconstruction"])

@@ -49,11 +49,11 @@ def test_a_subject_is_small_and_takes_the_options_it_has(tmp_path: Path) -> None
     options = {"buffer_size": 20, "freeze_depth": 1, "memory": {"iterations": 900}}
     subject = make_subject(Trained, tmp_path, options, Scenario.TASK_INCREMENTAL)
     assert subject.config.freeze_depth == 1
-    assert subject.config.memory.iterations == 5
+    assert subject.config.memory.iterations == 3
     assert subject.stream.scenario is Scenario.TASK_INCREMENTAL
     assert len(subject.tasks()) == len(subject.tests) == TASKS
     assert {len(test.x) for test in subject.tests} == {24}
-    assert [len(task.train) for task in subject.tasks()] == [120] * TASKS
+    assert [len(task.train) for task in subject.tasks()] == [80] * TASKS
 
 
 def test_a_longer_subject_keeps_the_defaults(tmp_path: Path) -> None:
