@@ -3,8 +3,6 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 SPACE ?= quickstart
-# Test files that run side by side: more than one also keeps the machine busy while a test waits.
-PROCESSES ?= 2
 
 .PHONY: sweep test format docs dist clean help
 
@@ -15,7 +13,7 @@ test: $(VENV)/.installed-test  ## linters, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --durations 40
+	$(BIN)/pytest
 
 format: $(VENV)/.installed-test  ## mend what linters can mend
 	$(BIN)/ruff check --fix .

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,16 @@ def cases_of(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def warm(data_dir: Path) -> None:
-    """Pay once for what PyTorch imports when it takes its first steps."""
+def warm(data_dir: Path) -> Iterator[None]:
+    """Pay once for what PyTorch imports when it takes its first steps.
+
+    What other tests have left in memory is none of a method's: the collector does not look at it.
+    """
     check(make_subject(Naive, data_dir))
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", method_names())
