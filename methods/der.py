@@ -8,10 +8,10 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from methods.core.classifier import Classifier
 from methods.core.log import Log
 from methods.core.method import Method
 from methods.core.registry import register
+from methods.core.remembering import Remembering
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task
 from methods.core.training import masked_cross_entropy, masked_distance
@@ -23,7 +23,7 @@ _CHUNK = 1024
 
 
 @register("der++", paper="Buzzega et al. 2020, arXiv:2004.07211")
-class DarkExperienceReplayPlusPlus(Classifier):
+class DarkExperienceReplayPlusPlus(Remembering):
     r"""Keep the outputs that stored examples had when they came in, and learn their labels (eq. 6).
 
     .. math:: CE(h(x), y) + \alpha \, MSE(h(x'), z') + \beta \, CE(h(x''), y'')
@@ -46,7 +46,7 @@ class DarkExperienceReplayPlusPlus(Classifier):
     is; their logits stay as recorded.
     """
 
-    axes: ClassVar[frozenset[str]] = Classifier.axes | {
+    axes: ClassVar[frozenset[str]] = Remembering.axes | {
         "freeze_depth",
         "depth",
         "buffer_size",
@@ -60,6 +60,7 @@ class DarkExperienceReplayPlusPlus(Classifier):
         """The buffer, its depth, and the weights of logits and labels."""
 
     config: Config
+    memory: Buffer
 
     def __init__(
         self, config: Config, stream: StreamInfo, rng: Rng, device: torch.device | str = "cpu"
@@ -163,19 +164,6 @@ class DarkExperienceReplayPlusPlus(Classifier):
             return None
         draws = self.rng.at(self.tasks_learned).of("memory").generator("sample")
         return self.memory.sample(n, draws, classes=classes, task=task)
-
-    def owners(self) -> dict[str, object]:
-        """Add the buffer."""
-        return super().owners() | {"memory": self.memory}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Add the buffer."""
-        return super().state_dict() | {"memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the buffer too."""
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])
 
 
 @register("der", paper="Buzzega et al. 2020, arXiv:2004.07211")

@@ -159,7 +159,8 @@ class SharedPrivateVae(Learner):
             If nothing that fits has been learnt.
         """
         draws = self.rng.at(self.tasks_learned).of("dvae").generator("sample")
-        return self._past().draw(self._past().choose(n, draws, classes, task), draws)
+        past = self._past()
+        return past.draw(past.learnt.choose(n, draws, classes=classes, task=task), draws)
 
     def replayed(self, n: int) -> Replayed | None:
         """Draw what is replayed next; None before the first task, or where nothing is."""

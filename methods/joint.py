@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.core.classifier import Classifier
 from methods.core.log import Log
 from methods.core.registry import register
+from methods.core.remembering import Remembering
 from methods.core.rng import Rng
 from methods.core.task import Batch, Examples, StreamInfo, Task
 from methods.memories.buffer import Buffer
@@ -42,16 +42,18 @@ class PastAndPresent:
 
 
 @register("joint")
-class Joint(Classifier):
+class Joint(Remembering):
     """Keep all data and train on the union of all tasks so far.
 
     Not a continual learner: it shows what the network reaches in as many steps as the others take
     when nothing has to be forgotten.
     """
 
+    memory: Buffer
+
     def __init__(
         self,
-        config: Classifier.Config,
+        config: Remembering.Config,
         stream: StreamInfo,
         rng: Rng,
         device: torch.device | str = "cpu",
@@ -83,14 +85,12 @@ class Joint(Classifier):
         return super().owners() | {"memory": (self.memory, self.held_out)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Add the data."""
-        parts = {"memory": self.memory.state_dict(), "held_out": self.held_out.state_dict()}
-        return super().state_dict() | parts
+        """Add the validation data."""
+        return super().state_dict() | {"held_out": self.held_out.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the data too."""
+        """Restore the validation data too."""
         super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])
         self.held_out.load_state_dict(state["held_out"])
 
 

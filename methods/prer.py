@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, ValidationInfo, field_validator
 from torch import Tensor
 
 from methods.core.alignment import DistanceKind
-from methods.core.classifier import Classifier
 from methods.core.log import Log
 from methods.core.method import Replayed
 from methods.core.registry import register
+from methods.core.remembering import Remembering
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task
 from methods.core.training import Adam, OptimizerConfig
@@ -22,7 +22,7 @@ from methods.pseudo_rehearsal import Anchors, EmbeddingGenerator, ImagesConfig
 
 
 @register("prer", paper="Pomponi et al. 2020, arXiv:2007.02443; 2022, arXiv:2202.05694")
-class PseudoRehearsal(Classifier):
+class PseudoRehearsal(Remembering):
     r"""Keep the embeddings of synthetic images of the past where they were before the task.
 
     A conditional flow draws embeddings of past classes, and a decoder makes images :math:`\tilde x`
@@ -59,7 +59,7 @@ class PseudoRehearsal(Classifier):
     """
 
     scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_INCREMENTAL})
-    axes: ClassVar[frozenset[str]] = Classifier.axes | {
+    axes: ClassVar[frozenset[str]] = Remembering.axes | {
         *("freeze_depth", "weight", "distance", "replay_pool", "pool", "replay_batch", "l1"),
         *("autoencoder", "flow"),
     }
@@ -86,6 +86,7 @@ class PseudoRehearsal(Classifier):
             return kind
 
     config: Config
+    memory: Pool
 
     def __init__(
         self, config: Config, stream: StreamInfo, rng: Rng, device: torch.device | str = "cpu"
@@ -102,10 +103,14 @@ class PseudoRehearsal(Classifier):
             rng.of("memory"),
             rehearse_decoder=not self.released,
         )
-        if config.replay_pool == "frozen":
-            self.pool = Pool(self.generator, refresh="once", share="unlimited", device=self.device)
-        else:
-            self.pool = Pool(self.generator, config.pool, refresh="task", device=self.device)
+        frozen = config.replay_pool == "frozen"
+        self.memory = Pool(
+            self.generator,
+            None if frozen else config.pool,
+            refresh="once" if frozen else "task",
+            share="unlimited" if frozen else "even",
+            device=self.device,
+        )
         #: Images of the past, with their embeddings before the task at hand; None in the first.
         self.anchors: Anchors | None = None
         #: Parameters of the heads of other tasks, and their values; empty between tasks.
@@ -120,8 +125,8 @@ class PseudoRehearsal(Classifier):
         if isinstance(self.network.head, TaskHeads):
             self.others = [(p, p.detach().clone()) for p in self.network.head.others(task.index)]
         if task.index:
-            self.pool.refresh("task", rng)
-            self.anchors = Anchors(self.pool.draws, self.network.backbone, self.released)
+            self.memory.refresh("task", rng)
+            self.anchors = Anchors(self.memory.draws, self.network.backbone, self.released)
 
     def loss_terms(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Add the pull on embeddings, and the penalty on weights."""
@@ -146,7 +151,7 @@ class PseudoRehearsal(Classifier):
         self.generator.past = None if self.anchors is None else self.anchors.images
         self.anchors, self.others = None, []
         with log.phase("memory"):
-            self.pool.absorb(task.train, task.index, self.rng.at(task.index).of("memory"), log)
+            self.memory.absorb(task.train, task.index, self.rng.at(task.index).of("memory"), log)
 
     # What it draws -------------------------------------------------------------------------------
 
@@ -155,30 +160,15 @@ class PseudoRehearsal(Classifier):
     ) -> Batch | None:
         """Draw synthetic images of the past."""
         draws = self.rng.at(self.tasks_learned).of("memory").generator("sample")
-        return self.pool.sample(n, draws, classes=classes, task=task)
+        return self.memory.sample(n, draws, classes=classes, task=task)
 
     def replayed(self, n: int) -> Replayed | None:
         """Draw what is held next, with its condition for a label; None before the first task."""
         if not self.tasks_learned:
             return None
         draws = self.rng.at(self.tasks_learned).of("memory").generator("replayed")
-        batch = self.pool.sample(n, draws)
+        batch = self.memory.sample(n, draws)
         if batch.y is None:  # each past head gives one
             said = [self.predict(batch.x, task) for task in range(self.tasks_learned)]
             batch = batch._replace(logits=torch.stack(said).amax(0))
         return Replayed(batch, 0)
-
-    # State ---------------------------------------------------------------------------------------
-
-    def owners(self) -> dict[str, object]:
-        """Add generator and stored images."""
-        return super().owners() | {"memory": self.pool}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Add generator and stored images."""
-        return super().state_dict() | {"memory": self.pool.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore them too."""
-        super().load_state_dict(state)
-        self.pool.load_state_dict(state["memory"])

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from methods.core.classifier import Classifier
 from methods.core.log import Log
 from methods.core.method import Method, Replayed
 from methods.core.registry import method_class, register
+from methods.core.remembering import Remembering
 from methods.core.rng import Rng
 from methods.core.snapshot import frozen_copy
 from methods.core.task import Batch, Scenario, StreamInfo, Task
@@ -23,7 +23,7 @@ __all__ = ["Labels", "Rehearsal"]
 
 
 @register("rehearsal")
-class Rehearsal(Classifier):
+class Rehearsal(Remembering):
     """Rehearse what a memory at a depth of the network gives back, with every new batch.
 
     The published systems are points of memory × depth: ``replay`` (a buffer of images),
@@ -36,7 +36,7 @@ class Rehearsal(Classifier):
     have the labels that the memory gives, or those of the network as it was before the task.
     """
 
-    axes: ClassVar[frozenset[str]] = Classifier.axes | {
+    axes: ClassVar[frozenset[str]] = Remembering.axes | {
         *("freeze_depth", "depth", "memory", "buffer_size", "per_class"),
         *("replay_batch", "replay_loss", "replay_labels"),
     }
@@ -181,16 +181,3 @@ class Rehearsal(Classifier):
         logits: Tensor = self.network(x, self.depth)
         self.network.train(training)
         return logits
-
-    def owners(self) -> dict[str, object]:
-        """Add the memory."""
-        return super().owners() | {"memory": self.memory}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Add the memory."""
-        return super().state_dict() | {"memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory too."""
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])

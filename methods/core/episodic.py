@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from methods.core.classifier import Classifier
 from methods.core.log import Log
+from methods.core.remembering import Remembering
 from methods.core.rng import Rng
 from methods.core.task import Batch, StreamInfo, Task
 from methods.memories import Buffer
@@ -19,7 +19,7 @@ from methods.memories.reading import read
 _CHUNK = 1024
 
 
-class Episodic(Classifier):
+class Episodic(Remembering):
     """Store ⌊M/T⌋ random images of each task once it is learnt: an episodic memory of each.
 
     M is ``buffer_size`` and T the number of tasks of the stream: a task's share is the same from
@@ -32,15 +32,16 @@ class Episodic(Classifier):
         If there is not an image for each task.
     """
 
-    axes: ClassVar[frozenset[str]] = Classifier.axes | {"freeze_depth", "buffer_size"}
+    axes: ClassVar[frozenset[str]] = Remembering.axes | {"freeze_depth", "buffer_size"}
 
-    class Config(Classifier.Config):
+    class Config(Remembering.Config):
         """The budget of stored images."""
 
         buffer_size: PositiveInt = 500
         """Stored images over all tasks together; each task of the stream has an equal share."""
 
     config: Config
+    memory: Buffer
 
     def __init__(
         self, config: Config, stream: StreamInfo, rng: Rng, device: torch.device | str = "cpu"
@@ -82,16 +83,3 @@ class Episodic(Classifier):
         """Draw stored images."""
         draws = self.rng.at(self.tasks_learned).of("memory").generator("sample")
         return self.memory.sample(n, draws, classes=classes, task=task)
-
-    def owners(self) -> dict[str, object]:
-        """Add the stored images."""
-        return super().owners() | {"memory": self.memory}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Add the stored images."""
-        return super().state_dict() | {"memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the stored images too."""
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])

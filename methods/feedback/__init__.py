@@ -5,7 +5,7 @@ from methods.feedback.config import FeedbackConfig
 from methods.feedback.decoder import Decoder, draw_gates
 from methods.feedback.draws import asked, each_class, labelled
 from methods.feedback.network import Feedback, FeedbackNetwork, mirrored_widths
-from methods.feedback.past import Past, Rehearsed, Wanted, distillation
+from methods.feedback.past import Past, Rehearsed, distillation
 
 __all__ = [
     "ClassPrior",
@@ -17,7 +17,6 @@ __all__ = [
     "Past",
     "Rehearsed",
     "StandardPrior",
-    "Wanted",
     "asked",
     "distillation",
     "draw_gates",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from methods.core.learnt import Wanted
 from methods.core.method import Replayed
 from methods.core.task import Batch
-from methods.feedback.past import Past, Wanted
+from methods.feedback.past import Past
 
 
 def each_class(past: Past, n: int, draws: torch.Generator) -> Tensor:
     """Draw ``n`` images of each class learnt, class by class: uint8 ``[classes * n, C, H, W]``."""
     learnt = past.stream.classes_of[: past.tasks]
     labels = sorted({label for some in learnt for label in some})
-    rows = [past.choose(n, draws, classes=(label,)) for label in labels]
+    rows = [past.learnt.choose(n, draws, classes=(label,)) for label in labels]
     wanted = Wanted(*(torch.cat(part) for part in zip(*rows, strict=True)))
     return _pictures(past.draw(wanted, draws))
 
@@ -39,7 +40,7 @@ def asked(
     conditional = past.network.conditional
     if not conditional and (classes, task) != (None, None):
         raise LookupError("without class prior and gates no class or task can be asked for")
-    wanted = past.choose(n, draws, classes=classes, task=task)
+    wanted = past.learnt.choose(n, draws, classes=classes, task=task)
     x = past.draw(wanted, draws)
     if conditional:
         return Batch(_pictures(x), wanted.y, wanted.task)
@@ -48,7 +49,7 @@ def asked(
 
 def labelled(past: Past, n: int, draws: torch.Generator) -> Replayed:
     """Draw ``n`` items, at the depth of replay, with the classes that the network gives them."""
-    wanted, depth = past.choose(n, draws), past.network.depth
+    wanted, depth = past.learnt.choose(n, draws), past.network.depth
     x = past.draw(wanted, draws)
     task = wanted.task if past.network.conditional else None
     y = past.labels(x, wanted)

@@ -10,15 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from methods.core.learnt import Learnt, Wanted
 from methods.core.task import Scenario, StreamInfo
 from methods.feedback.network import FeedbackNetwork
-
-
-class Wanted(NamedTuple):
-    """Class and task of each item that is to be drawn, both int64 ``[B]``."""
-
-    y: Tensor
-    task: Tensor
 
 
 class Rehearsed(NamedTuple):
@@ -57,39 +51,10 @@ class Past:
     tasks: int
     temperature: float | None
 
-    def choose(
-        self,
-        n: int,
-        draws: torch.Generator,
-        *,
-        classes: tuple[int, ...] | None = None,
-        task: int | None = None,
-    ) -> Wanted:
-        """Choose what to draw, evenly over the classes, and tasks, in random order.
-
-        Raises
-        ------
-        LookupError
-            If nothing that fits has been learnt.
-        """
-        pairs = self._learnt
-        if classes is not None:
-            pairs = pairs[torch.isin(pairs[:, 0], pairs.new_tensor(classes))]
-        if task is not None:
-            pairs = pairs[pairs[:, 1] == task]
-        if not len(pairs):
-            raise LookupError(f"nothing has been learnt of classes {classes}, task {task}")
-        rounds = -(-n // len(pairs))
-        order = torch.randperm(rounds * len(pairs), generator=draws, device=pairs.device)[:n]
-        return Wanted(*pairs[order % len(pairs)].unbind(1))
-
     @cached_property
-    def _learnt(self) -> Tensor:
-        """Each class with each of its tasks: int64 ``[P, 2]``."""
-        seen = self.stream.classes_of[: self.tasks]
-        pairs = [(label, index) for index, labels in enumerate(seen) for label in labels]
-        device = self.network.classes_of.device
-        return torch.tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2)
+    def learnt(self) -> Learnt:
+        """The classes and tasks that can be drawn."""
+        return Learnt(self.stream, self.tasks, self.network.classes_of.device)
 
     @cached_property
     def _classes(self) -> Tensor:
@@ -102,7 +67,7 @@ class Past:
 
     def rehearse(self, n: int, draws: torch.Generator) -> Rehearsed:
         """Draw items evenly over what was learnt and label them."""
-        wanted = self.choose(n, draws)
+        wanted = self.learnt.choose(n, draws)
         x = self.draw(wanted, draws)
         eligible = self.eligible(wanted)
         targets = self.targets(x, eligible)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from methods.core.learnt import Learnt, Wanted
 from methods.core.task import Batch, StreamInfo
 from methods.memories.generator_network import normal
 from methods.shared_private.network import SharedPrivateNetwork
@@ -45,42 +46,14 @@ class Past:
     tasks: int
 
     @cached_property
-    def pairs(self) -> Tensor:
-        """Each class with each task that it occurs in, in the order of tasks: int64 ``[P, 2]``."""
-        seen = self.stream.classes_of[: self.tasks]
-        pairs = [(label, task) for task, labels in enumerate(seen) for label in labels]
-        device = self.network.classes_of.device
-        return torch.tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2)
-
-    def choose(
-        self,
-        n: int,
-        draws: torch.Generator,
-        classes: tuple[int, ...] | None = None,
-        task: int | None = None,
-    ) -> Tensor:
-        """Choose what to draw, evenly over classes and tasks, in random order: ``[n, 2]``.
-
-        Raises
-        ------
-        LookupError
-            If nothing that fits has been learnt.
-        """
-        pairs = self.pairs
-        if classes is not None:
-            pairs = pairs[torch.isin(pairs[:, 0], pairs.new_tensor(classes))]
-        if task is not None:
-            pairs = pairs[pairs[:, 1] == task]
-        if not len(pairs):
-            raise LookupError(f"nothing has been learnt of classes {classes}, task {task}")
-        rounds = -(-n // len(pairs))
-        order = torch.randperm(rounds * len(pairs), generator=draws)[:n]
-        return pairs[order.to(pairs.device) % len(pairs)]
+    def learnt(self) -> Learnt:
+        """The classes and tasks that can be drawn."""
+        return Learnt(self.stream, self.tasks, self.network.classes_of.device)
 
     @torch.no_grad()
-    def draw(self, wanted: Tensor, draws: torch.Generator) -> Batch:
-        """Draw an image for each class and task, int64 ``[n, 2]``."""
-        y, tasks = wanted.unbind(1)
+    def draw(self, wanted: Wanted, draws: torch.Generator) -> Batch:
+        """Draw an image for each, with the decoder of its task."""
+        y, tasks = wanted
         network = self.network
         z = normal(len(y), network.shared.dim, noise=draws, device=y.device)
         x = torch.empty(len(y), *self.stream.shape, dtype=torch.uint8, device=y.device)
@@ -92,7 +65,7 @@ class Past:
 
     def of_each(self, n: int, draws: torch.Generator) -> Batch:
         """Draw ``n`` images of each class of each task, in that order."""
-        return self.draw(self.pairs.repeat_interleave(n, 0), draws)
+        return self.draw(self.learnt.each(n), draws)
 
     @torch.no_grad()
     def rehearse(self, of_class: int, draws: torch.Generator) -> Rehearsed:

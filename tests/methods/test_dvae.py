@@ -11,6 +11,7 @@ from digits import digits
 from pydantic import ValidationError
 from torch import Tensor
 
+from methods.core.learnt import Wanted
 from methods.core.log import SilentLog
 from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task, TensorExamples
@@ -165,8 +166,8 @@ def test_pictures_show_each_class_seen_in_a_row() -> None:
     assert list(pictures.shown) == names
     assert all(x.shape == (40, 1, 8, 8) for x in pictures.shown.values())
     noise = Rng(0).at(2).of("dvae").generator("generator")
-    wanted = torch.tensor([[label, label // 2] for label in range(4) for _ in range(10)])
-    drawn = Past(method.network, method.stream, 2).draw(wanted, noise)
+    labels = torch.arange(4).repeat_interleave(10)
+    drawn = Past(method.network, method.stream, 2).draw(Wanted(labels, labels // 2), noise)
     assert torch.equal(pictures.shown["generator"], drawn.x)
 
 

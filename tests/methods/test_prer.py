@@ -86,7 +86,7 @@ def test_loss_is_that_of_the_task_and_the_drift_times_its_weight() -> None:
     prer.draws = torch.Generator().manual_seed(4)
     terms = prer.loss_terms(batch, prer.network(batch.x))
     rows = torch.randint(40, (16,), generator=torch.Generator().manual_seed(4))
-    now = prer.network.backbone.run(prer.pool.draws.x[rows])
+    now = prer.network.backbone.run(prer.memory.draws.x[rows])
     cosine = torch.nn.functional.cosine_similarity(now, prer.anchors.before[rows])
     torch.testing.assert_close(terms["drift"], 3 * (1 - cosine).mean())
 
@@ -188,7 +188,7 @@ def test_resampled_images_are_dropped_and_memory_is_constant() -> None:
     for index in range(3):
         prer.learn(task(index))
         kept.append(prer.bytes_kept()["memory"])
-        assert len(prer.pool.draws) == 0
+        assert len(prer.memory.draws) == 0
         assert prer.anchors is None
         assert prer.generator.past is None
     assert prer.held == [0] * 4 + [40] * 8
@@ -204,10 +204,10 @@ def test_frozen_images_are_stored_for_ever() -> None:
     stored = torch.empty(0, 1, 8, 8, dtype=torch.uint8)
     for index in range(3):
         prer.learn(task(index))
-        images = prer.pool.draws.x
+        images = prer.memory.draws.x
         assert torch.equal(images[: len(stored)], stored)
         assert len(images) == len(stored) + len(digits(*CLASSES_OF[index]))
-        assert set(prer.pool.draws.y[len(stored) :].tolist()) == set(CLASSES_OF[index])
+        assert set(prer.memory.draws.y[len(stored) :].tolist()) == set(CLASSES_OF[index])
         stored = images.clone()
         kept.append(prer.bytes_kept()["memory"])
     each = 64 + 2 + 2 + 4  # pixels, class, task and priority

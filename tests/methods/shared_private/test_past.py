@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from methods.core.learnt import Wanted
 from methods.core.task import Batch, Scenario, StreamInfo, TensorExamples
 from methods.core.training import Budget
 from methods.shared_private import Past, Prepended, SharedPrivateNetwork, released_batches
@@ -32,14 +33,14 @@ def test_an_image_goes_in_and_comes_out_again() -> None:
 
 def test_draws_are_those_of_their_own_tasks_decoders(past: Past) -> None:
     """Class 3 occurs in two tasks, and is drawn by both."""
-    wanted = torch.tensor([[3, 1], [3, 0], [0, 1], [1, 0]])
+    wanted = Wanted(torch.tensor([3, 3, 0, 1]), torch.tensor([1, 0, 1, 0]))
     batch = past.draw(wanted, generator(4))
     assert batch.y is not None
     assert batch.task is not None
-    assert batch.y.tolist() == [3, 3, 0, 1]
-    assert batch.task.tolist() == [1, 0, 1, 0]
+    assert torch.equal(batch.y, wanted.y)
+    assert torch.equal(batch.task, wanted.task)
     z = torch.randn(4, past.network.shared.dim, generator=generator(4))
-    for row, (label, task) in enumerate(wanted.tolist()):
+    for row, (label, task) in enumerate(zip(*wanted, strict=True)):
         given = torch.cat([z[row], torch.eye(5)[label]]).view(1, -1, 1, 1)
         pixels = past.network.private_of(task).decoder(given)[0] * 0.3081 + 0.1307
         expected = (pixels.clamp(0, 1) * 255).round()
@@ -58,23 +59,6 @@ def test_every_class_of_every_past_task_is_rehearsed_as_often(past: Past) -> Non
         expected = part.decode(mean, torch.zeros(len(mean), 5))
         torch.testing.assert_close(old.private[rows], expected)
     assert not old.private.requires_grad
-
-
-def test_choices_are_even_over_what_was_asked_for(past: Past) -> None:
-    pairs = past.choose(50, generator(0))
-    chosen, counts = pairs.unique(dim=0, return_counts=True)  # type: ignore[no-untyped-call]
-    assert chosen.tolist() == [[0, 1], [1, 0], [2, 1], [3, 0], [3, 1]]
-    assert counts.tolist() == [10] * 5
-    assert past.choose(9, generator(0), task=0)[:, 0].unique().tolist() == [1, 3]
-    assert past.choose(9, generator(0), (3,), 1).unique(dim=0).tolist() == [[3, 1]]
-
-
-@pytest.mark.parametrize("asked", [((4,), None), (None, 2), ((1,), 1)])
-def test_what_was_not_learnt_is_not_drawn(
-    asked: tuple[tuple[int, ...] | None, int | None], past: Past
-) -> None:
-    with pytest.raises(LookupError, match="nothing has been learnt of classes"):
-        past.choose(1, generator(0), *asked)
 
 
 def test_released_batches_come_in_stored_order_and_drop_what_is_over() -> None:
