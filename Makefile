@@ -13,7 +13,7 @@ test: $(VENV)/.installed-test  ## linters, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 format: $(VENV)/.installed-test  ## mend what linters can mend
 	$(BIN)/ruff check --fix .

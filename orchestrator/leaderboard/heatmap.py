@@ -59,6 +59,11 @@ def shades(accuracies: list[float]) -> tuple[float, float]:
     return low - spare, high + spare
 
 
+def ink_on(share: float) -> str:
+    """Return the class of what is written on a shade, from 0, the palest, to 1, the darkest."""
+    return "on-dark" if share > _DARK else "on-middle" if share > _MIDDLE else "on-pale"
+
+
 def heat_map(surface: Surface, cells: Mapping[int, Cell], shades: tuple[float, float]) -> Markup:
     """Draw a surface: freeze depth to the right, budget upwards, controls at the bottom.
 
@@ -190,7 +195,7 @@ def _cell(
     low, high = shades
     share = min(1.0, max(0.0, (cell.accuracy.mean - low) / (high - low)))
     opacity = Markup(' fill-opacity="{:.3f}"').format(_PALEST + (1 - _PALEST) * share)
-    ink = "on-dark" if share > _DARK else "on-middle" if share > _MIDDLE else "on-pale"
+    ink = ink_on(share)
     kept = f"{size(cell.kept)} kept" if cell.kept == cell.kept else ""
     return Markup('<g data-row="{}" data-tip="{}">{}{}{}</g>').format(
         cell.row,

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from orchestrator.leaderboard import facts
 from orchestrator.leaderboard.formats import difference, duration, fraction, size
 from orchestrator.leaderboard.looks import DARK, DARK_GROUND, LIGHT, LIGHT_GROUND, Look
+from orchestrator.leaderboard.overview import make_overview
 from orchestrator.leaderboard.report import footnotes
 from orchestrator.leaderboard.rows import MOST_STRONG, Row, make_rows
 from orchestrator.leaderboard.samples import MOST_BYTES, make_strips
@@ -72,6 +73,7 @@ def to_html(pooled: Pooled, about: About | None = None, storage: Storage | None 
     return template.render(
         about=about or About(),
         sections=sections,
+        overview=make_overview(sections),
         notes=_notes(pooled, sections, strips.left_out),
         outcomes=facts.outcomes(pooled),
         when=facts.when(pooled),

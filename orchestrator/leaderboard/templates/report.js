@@ -30,6 +30,7 @@
 
   // Long tables show their first rows until more are asked for.
   const LONG = 16;
+  const LONG_OVERVIEW = 40;
   const shortened = new Map();
   const lengthen = (box) => {
     box.classList.remove("short");
@@ -38,8 +39,8 @@
   };
   for (const table of all("section > .card table")) {
     const rows = table.tBodies[0].rows.length;
-    if (rows <= LONG) continue;
     const box = table.closest(".card");
+    if (rows <= (box.matches(".overview") ? LONG_OVERVIEW : LONG)) continue;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "all";

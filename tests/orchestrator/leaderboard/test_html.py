@@ -67,9 +67,14 @@ def grid(make_record: Make) -> list[dict[str, Any]]:
     return records
 
 
+def sections(page: Node) -> list[Node]:
+    """The sections of the datasets and scenarios, without the overview of all."""
+    return [s for s in page.find("section") if s.attributes["id"] != "all"]
+
+
 def boards(page: Node) -> list[list[list[Node]]]:
     """Cells of the rows of each section's first table."""
-    tables = [section.find("table")[0] for section in page.find("section")]
+    tables = [section.find("table")[0] for section in sections(page)]
     return [
         [[c for c in row.children if not isinstance(c, str)] for row in table.find("tr")[1:]]
         for table in tables
@@ -160,20 +165,23 @@ def test_as_released_variants_are_marked_and_have_no_rank(
         ranks = {row[1].text: row[0].text for row in board if row[1].text[:3] != "rep"}
         assert ranks == {"joint": "1", "naive": "6", "dgr as released": "–"}
     assert "As-released variants keep published defects" in page.text
-    chart = page.find("section")[0].find("figure")[2]
+    chart = sections(page)[0].find("figure")[2]
     assert len(chart.find("path", class_="hollow")) == 1
 
 
 def test_sections_have_their_charts(page_of: PageOf, grid: list[dict[str, Any]]) -> None:
     page, _ = page_of(grid)
-    sections = page.find("section")
-    assert [s.find("h2")[0].text for s in sections] == [
+    found = sections(page)
+    assert [s.find("h2")[0].text for s in found] == [
         "split-digits class-incremental",
         "split-digits task-incremental",
     ]
     chips = page.find("div", class_="chips")[0].find("a")
-    assert [c.attributes["href"][1:] for c in chips] == [s.attributes["id"] for s in sections]
-    for section in sections:
+    assert [c.attributes["href"][1:] for c in chips] == [
+        "all",
+        *(s.attributes["id"] for s in found),
+    ]
+    for section in found:
         assert [h.text for h in section.find("h3")] == [
             "Accuracy after each task",
             "Final accuracy on each task",
@@ -194,7 +202,7 @@ def test_the_best_of_each_method_stands_out_where_there_are_many(
     page_of: PageOf, grid: list[dict[str, Any]]
 ) -> None:
     page, _ = page_of(grid)
-    legend = page.find("section")[0].find("p", class_="legend")[0]
+    legend = sections(page)[0].find("p", class_="legend")[0]
     names = [span.text for span in legend.find("span") if "data-row" in span.attributes]
     assert names == [
         "joint",
@@ -204,7 +212,7 @@ def test_the_best_of_each_method_stands_out_where_there_are_many(
     ]
     assert "the other rows" in legend.text
     few, _ = page_of([r for r in grid if "freeze_depth=1" not in r["settings"]])
-    legend = few.find("section")[0].find("p", class_="legend")[0]
+    legend = sections(few)[0].find("p", class_="legend")[0]
     assert len([span for span in legend.find("span") if "data-row" in span.attributes]) == 5
     assert "the other rows" not in legend.text
 
@@ -240,7 +248,7 @@ def test_paired_differences_are_those_of_the_function(
 ) -> None:
     page, pooled = page_of(grid)
     expected = paired_differences(pd.DataFrame(grid), "naive")
-    table = page.find("section")[0].find("table")[1]
+    table = sections(page)[0].find("table")[1]
     head, *rows = table.find("tr")
     assert [th.text for th in head.find("th")] == [
         *("method", "settings", "less naive", "less joint"),
@@ -279,7 +287,7 @@ def test_names_from_files_are_text_and_nothing_else(page_of: PageOf, make_record
     assert not [n for n in page.find() for name in n.attributes if name.startswith("on")]
     assert page.find("h1")[0].text == HOSTILE
     assert page.find("pre")[0].text == page.find("code")[0].text == HOSTILE
-    assert page.find("section")[0].find("h2")[0].text.startswith(HOSTILE)
+    assert sections(page)[0].find("h2")[0].text.startswith(HOSTILE)
     assert boards(page)[0][0][1].text.startswith(HOSTILE)
     assert page.find("h4")[0].text == HOSTILE
     tips = [n.attributes["data-tip"] for n in page.find() if "data-tip" in n.attributes]
@@ -323,7 +331,7 @@ def test_what_did_not_finish_is_told(page_of: PageOf, make_record: Make) -> None
     }
     assert math.isnan(value(boards(page)[0][1][3]))
     assert "Trials not in the means: 2 missing, 1 diverged, 1 with errors." in page.text
-    (naive,) = page.find("section")[0].find("span", class_="bounds")
+    (naive,) = sections(page)[0].find("span", class_="bounds")
     assert naive.text == "one seed"
 
 
@@ -335,7 +343,7 @@ def test_nothing_but_missing_trials(page_of: PageOf, make_record: Make) -> None:
 
 def test_no_trials_at_all(page_of: PageOf) -> None:
     page, _ = page_of([])
-    assert page.find("section") == []
+    assert sections(page) == []
     assert "No trials yet." in page.find("main")[0].text
 
 
