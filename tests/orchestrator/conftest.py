@@ -130,21 +130,35 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return write_file
 
 
+@pytest.fixture(scope="session")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], dict[str, str]]:
+    """Installs a package with more methods, with notes of its own: ``install()``.
+
+    What is returned is the environment of a process in which it is installed.
+    """
+
+    def make() -> dict[str, str]:
+        root = tmp_path_factory.mktemp("plugin")
+        site = root / "site"
+        info = site / "misbehaving-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / "misbehaving.py").write_text(PLUGIN)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[engram.methods]\nmisbehaving = misbehaving\n")
+        path = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {
+            "PYTHONPATH": os.pathsep.join(path),
+            "ENGRAM_TEST_NOTES": str(root / "notes.txt"),
+            "ENGRAM_TEST_CURE": str(root / "cure"),
+        }
+
+    return make
+
+
 @pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def plugin(install: Callable[[], dict[str, str]]) -> dict[str, str]:
     """The environment of a process in which a package with more methods is installed."""
-    root = tmp_path_factory.mktemp("plugin")
-    site = root / "site"
-    info = site / "misbehaving-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "misbehaving.py").write_text(PLUGIN)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[engram.methods]\nmisbehaving = misbehaving\n")
-    return {
-        "PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "ENGRAM_TEST_NOTES": str(root / "notes.txt"),
-        "ENGRAM_TEST_CURE": str(root / "cure"),
-    }
+    return install()
 
 
 class Engram:

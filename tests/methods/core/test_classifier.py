@@ -1,4 +1,4 @@
-"""The loop that most methods share: steps, freezing, hooks, prediction, state."""
+"""The loop that most methods share: steps, divergence, hooks, state."""
 
 from __future__ import annotations
 
@@ -8,75 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
+from classifiers import alike, make, make_task, moved, weights
 from torch import Tensor, nn
 
 from methods.core.classifier import Classifier
 from methods.core.log import SILENT, Log, SilentLog
 from methods.core.rng import Rng
-from methods.core.task import Batch, Scenario, StreamInfo, Task, TaskClosed, TensorExamples
+from methods.core.task import Batch, Task, TaskClosed
 from methods.core.training import Diverged
-from methods.naive import Naive
-from methods.networks import Backbone, Mlp
-
-SHAPE = (1, 4, 4)
-CLASSES_OF = ((0, 1), (2, 3), (4, 5))
-
-
-def info(scenario: Scenario = Scenario.CLASS_INCREMENTAL) -> StreamInfo:
-    if scenario is Scenario.DOMAIN_INCREMENTAL:
-        return StreamInfo(scenario, 3, SHAPE, 2, ((0, 1),) * 3)
-    return StreamInfo(scenario, 3, SHAPE, 6, CLASSES_OF)
-
-
-def make_task(index: int, stream: StreamInfo | None = None, n: int = 40) -> Task:
-    generator = torch.Generator().manual_seed(index)
-    x = torch.randint(256, (n, *SHAPE), generator=generator, dtype=torch.uint8)
-    classes = torch.tensor((stream or info()).classes_of[index])
-    return Task(index, tuple(classes.tolist()), TensorExamples(x, classes[torch.arange(n) % 2]))
-
-
-class Noisy(Mlp):
-    """Blocks with dropout and batch norm, some of them without parameters."""
-
-    @property
-    def depth(self) -> int:
-        return 3
-
-    def build(self, shape: tuple[int, int, int]) -> Backbone:
-        blocks: list[nn.Module] = [
-            nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8)),
-            nn.Dropout(0.5),
-            nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU()),
-        ]
-        return Backbone(blocks, shape)
-
-
-def make(
-    method: type[Classifier] = Naive,
-    scenario: Scenario = Scenario.CLASS_INCREMENTAL,
-    seed: int = 0,
-    **options: Any,
-) -> Any:
-    small = {
-        "network": {"name": "mlp", "widths": [8, 8, 8]},
-        "budget": {"iterations": 4, "batch_size": 16},
-    }
-    config = method.Config.model_validate(small | options)
-    return method(config, info(scenario), Rng(seed))
-
-
-def weights(method: Classifier) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in method.network.state_dict().items()}
-
-
-def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and not moved(one, other)
-
 
 # The step
 
@@ -173,96 +112,6 @@ def test_terms_are_added() -> None:
         torch.testing.assert_close(value, weights(split)[name])
 
 
-# Freezing
-
-
-@pytest.mark.parametrize("reset", ["never", "task"])
-@pytest.mark.parametrize("start", ["first-task", "start"])
-@pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_frozen_blocks_do_not_move(depth: int, start: str, reset: str) -> None:
-    """Neither by gradients, nor by weight decay and moments, nor in their statistics."""
-    method = make(
-        network=Noisy(),
-        freeze_depth=depth,
-        freeze_from=start,
-        optimizer={"name": "adam", "weight_decay": 0.5, "reset": reset},
-    )
-    state = weights(method)
-    for index in range(3):
-        method.learn(make_task(index))
-        after = weights(method)
-        names = moved(state, after)
-        frozen = depth if index > 0 or start == "start" else 0
-        blocks = {int(name.split(".")[2]) for name in names if name.startswith("backbone")}
-        assert blocks == {block for block in (0, 2) if block >= frozen}
-        assert {"head.weight", "head.bias"} <= names
-        state = after
-        for i, block in enumerate(method.network.backbone.blocks):
-            method.network.train()
-            assert all(m.training is (i >= depth) for m in block.modules())
-            assert all(p.requires_grad is (i >= depth) for p in block.parameters())
-
-
-@pytest.mark.parametrize("reset", ["never", "task"])
-def test_optimizer_holds_learning_parameters_only(reset: str) -> None:
-    """Also where its moments are carried on: freezing makes a new one."""
-
-    class Shows(Naive):
-        def before_task(self, task: Task) -> None:
-            self.kept_from_before = self.optimizer
-
-        def after_step(self, batch: Batch) -> None:
-            assert self.optimizer is not None
-            self.groups = [p for g in self.optimizer.param_groups for p in g["params"]]
-
-    method = make(Shows, freeze_depth=2, optimizer={"name": "adam", "reset": reset})
-    counts = []
-    for index in range(3):
-        method.learn(make_task(index))
-        counts.append(len(method.groups))
-        assert (method.kept_from_before is None) is (reset == "task" or index < 2)
-        learning = {id(p) for p in method.network.parameters() if p.requires_grad}
-        assert index == 0 or {id(p) for p in method.groups} == learning
-    assert counts == [8, 4, 4]
-
-
-def test_first_task_is_the_same_for_every_depth() -> None:
-    first = []
-    for depth in range(4):
-        method = make(network=Noisy(), freeze_depth=depth)
-        method.learn(make_task(0))
-        first.append(weights(method))
-    assert all(alike(first[0], other) for other in first)
-
-
-def test_everything_frozen_leaves_the_head() -> None:
-    method = make(freeze_depth=3, freeze_from="start")
-    before = weights(method)
-    method.learn(make_task(0))
-    assert moved(before, weights(method)) == {"head.weight", "head.bias"}
-
-
-@pytest.mark.parametrize("start", ["first-task", "start"])
-def test_freezing_is_restored(start: str) -> None:
-    options = {"network": Noisy(), "freeze_depth": 2, "freeze_from": start}
-    whole, resumed = make(**options), make(**options)
-    whole.learn(make_task(0))
-    resumed.load_state_dict(whole.state_dict())
-    assert resumed.network.backbone.frozen == 2
-    unfrozen = make(**options)
-    unfrozen.load_state_dict(make(**options).state_dict())  # of a method that has learnt nothing
-    assert unfrozen.network.backbone.frozen == (2 if start == "start" else 0)
-    for method in (whole, resumed):
-        method.learn(make_task(1))
-    assert alike(weights(whole), weights(resumed))
-
-
-@pytest.mark.parametrize("depth", [-1, 4])
-def test_freezing_deeper_than_the_network(depth: int) -> None:
-    with pytest.raises(ValidationError, match="freeze_depth"):
-        make(freeze_depth=depth)
-
-
 # Divergence
 
 
@@ -355,73 +204,6 @@ def test_tasks_come_in_order() -> None:
     method.learn(make_task(0))
     with pytest.raises(ValueError, match="task 0 came when task 1 was due"):
         method.learn(make_task(0))
-
-
-# Prediction
-
-X = make_task(0).train.gather(torch.arange(10)).x
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_predicting_is_in_eval_mode_and_leaves_no_trace(training: bool) -> None:
-    method = make(network=Noisy())
-    method.learn(make_task(0))
-    method.network.train(training)
-    before = weights(method)
-    assert torch.equal(method.predict(X), method.predict(X))
-    assert all(m.training is training for m in method.network.modules())
-    assert alike(before, weights(method))
-    assert not method.predict(X).requires_grad
-
-
-def test_class_incremental_hides_unseen_classes_only() -> None:
-    method = make()
-    assert method.predict(X).isneginf().all()
-    for index in range(3):
-        method.learn(make_task(index))
-        logits = method.predict(X)
-        seen = 2 * (index + 1)
-        assert torch.equal(logits[:, :seen], method.network(X)[:, :seen])
-        assert logits[:, seen:].isneginf().all()
-
-
-def test_domain_incremental_hides_nothing() -> None:
-    method = make(scenario=Scenario.DOMAIN_INCREMENTAL)
-    for index in range(3):
-        assert torch.equal(method.predict(X), method.network.eval()(X))
-        method.learn(make_task(index, info(Scenario.DOMAIN_INCREMENTAL)))
-
-
-def test_task_incremental_hides_other_tasks() -> None:
-    method = make(scenario=Scenario.TASK_INCREMENTAL)
-    for seen in range(3):
-        for task, classes in enumerate(CLASSES_OF):
-            finite = method.predict(X, task).isfinite().all(0).nonzero().flatten().tolist()
-            assert finite == list(classes), (seen, task)
-        method.learn(make_task(seen))
-
-
-@pytest.mark.parametrize(
-    ("scenario", "task_id"),
-    [
-        (Scenario.TASK_INCREMENTAL, None),
-        (Scenario.CLASS_INCREMENTAL, 0),
-        (Scenario.DOMAIN_INCREMENTAL, 0),
-    ],
-)
-def test_task_is_given_where_it_is_known_and_only_there(
-    scenario: Scenario, task_id: int | None
-) -> None:
-    with pytest.raises(ValueError, match="task_id is given in the task-incremental scenario"):
-        make(scenario=scenario).predict(X, task_id)
-
-
-def test_eligible_by_row() -> None:
-    method = make(scenario=Scenario.TASK_INCREMENTAL)
-    method.tasks_seen = 2
-    assert method.eligible().nonzero().flatten().tolist() == [2, 3]
-    rows = method.eligible(torch.tensor([2, 0]))
-    assert [row.nonzero().flatten().tolist() for row in rows] == [[4, 5], [0, 1]]
 
 
 # Seeds and state
