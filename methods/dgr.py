@@ -9,10 +9,20 @@ from torch import Tensor
 
 from methods.core.registry import register
 from methods.core.snapshot import frozen_copy
-from methods.core.task import Task
+from methods.core.task import StreamInfo, Task
 from methods.memories import MemoryConfig, VaeConfig, WganGpConfig
-from methods.memories.wgan_released import check_released
+from methods.memories.wgan_released import check_released, check_released_size
 from methods.rehearsal import Labels, Rehearsal
+
+#: Maps of the first layer of the published critic.
+_RELEASED_CHANNELS = 64
+
+
+def _usual_generator(options: dict[str, Any]) -> VaeConfig | WganGpConfig:
+    """Return the generator of a variant, given the options that come before it."""
+    if options.get("variant") == "as-released":
+        return WganGpConfig(channels=_RELEASED_CHANNELS)
+    return VaeConfig()
 
 
 @register("dgr", paper="Shin et al. 2017, arXiv:1705.08690")
@@ -52,8 +62,9 @@ class DeepGenerativeReplay(Rehearsal):
 
         has_released_variant: ClassVar[bool] = True
 
-        memory: MemoryConfig = Field(default_factory=VaeConfig)
-        """The generator: ``vae``, ``cvae``, ``wgan-gp`` or ``flow``."""
+        memory: MemoryConfig = Field(default_factory=_usual_generator, validate_default=True)
+        """The generator: ``vae``, ``cvae``, ``wgan-gp`` or ``flow``. Default: ``vae``; as released
+        ``{name: wgan-gp, channels: 64}``."""
         depth: NonNegativeInt | None = Field(default=0, validate_default=True)
         """0: images."""
 
@@ -78,6 +89,13 @@ class DeepGenerativeReplay(Rehearsal):
             return labels
 
     config: Config
+
+    @classmethod
+    def check_stream(cls, config: Any, stream: StreamInfo) -> None:
+        """Refuse images too small for convolutions; as released, of any size but 32x32."""
+        super().check_stream(config, stream)
+        if config.variant == "as-released":
+            check_released_size(*stream.shape[1:])
 
     def before_task(self, task: Task) -> None:
         """Note the solver as it is; as released, in training mode."""

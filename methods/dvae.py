@@ -23,6 +23,7 @@ from methods.shared_private import (
     SharedPrivateNetwork,
     released_batches,
     released_terms,
+    sizes_of,
 )
 
 #: Draws of each class that are shown, in a row of its own.
@@ -100,6 +101,11 @@ class SharedPrivateVae(Learner):
             self.network, config.scale, config.beta, config.replay_through, config.replay_loss
         )
         self.old: Rehearsed | None = None  # what the step at hand rehearses
+
+    @classmethod
+    def check_stream(cls, config: Config, stream: StreamInfo) -> None:
+        """Refuse images that are not square, or too small to be halved."""
+        sizes_of(stream.shape, stream.classes)
 
     def before_task(self, task: Task) -> Examples:
         """Start the task's streams of draws; as released, draw what stands before its examples."""

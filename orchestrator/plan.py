@@ -19,7 +19,7 @@ from orchestrator.choices import MethodChoice, StreamChoice
 from orchestrator.data.added import discover
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.identity import Environment, trial_id
-from orchestrator.requirements import check_data, check_resources, check_validation
+from orchestrator.requirements import check_data, check_methods, check_resources, check_validation
 from orchestrator.search_space import MethodEntry, SearchSpace, read_space
 from orchestrator.space.grid import (
     check_other_budgets,
@@ -135,6 +135,7 @@ def _plan(space: SearchSpace, problems: Problems, data_dir: Path) -> Plan:
     check_scenarios(space, streams, problems)
     check_data(streams, space.seeds, data_dir, problems)
     check_validation(streams, methods, problems)
+    check_methods(streams, methods, problems)
     check_resources(space.resources, problems)
     check_other_budgets(space, problems)
     problems.raise_if_any()

@@ -73,6 +73,28 @@ def check_validation(
         )
 
 
+def check_methods(
+    points: Iterable[StreamPoint],
+    methods: Iterable[tuple[MethodEntry, Sequence[Method.Config]]],
+    problems: Problems,
+) -> None:
+    """Note options with which a method cannot learn a stream that it is to learn."""
+    streams = {point.stream.with_seed(0).info(): point.stream for point in points}
+    for entry, options in methods:
+        scenarios = entry.cls.scenarios & entry.scenarios
+        reasons: dict[str, str] = {}
+        for info, stream in streams.items():
+            if info.scenario not in scenarios:
+                continue
+            for config in options:
+                try:
+                    entry.cls.check_stream(config, info)
+                except ValueError as error:
+                    reasons.setdefault(str(error), stream.dataset)
+        for reason, dataset in reasons.items():
+            problems.add(entry.place, f"cannot learn {dataset}: {reason}")
+
+
 def check_resources(resources: Resources, problems: Problems) -> None:
     """Note what a trial asks for and no machine here has."""
     if os.environ.get("RAY_ADDRESS"):  # its machines are not this one

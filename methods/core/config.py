@@ -23,6 +23,15 @@ class Config(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    def check_images(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images, (channels, height, width), that the part cannot take; by default none.
+
+        Raises
+        ------
+        ValueError
+            With what to do.
+        """
+
     def canonical(self) -> dict[str, Any]:
         """Return all values, defaults included, as plain JSON types: equal configs, equal dicts."""
         return self.model_dump(mode="json")

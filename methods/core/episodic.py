@@ -47,15 +47,22 @@ class Episodic(Remembering):
         self, config: Config, stream: StreamInfo, rng: Rng, device: torch.device | str = "cpu"
     ) -> None:
         super().__init__(config, stream, rng, device)
+        self.check_stream(config, stream)
         #: Images stored of each task.
         self.share = config.buffer_size // stream.tasks
-        if not self.share:
-            raise ValueError(
-                f"buffer_size {config.buffer_size} has no image for each of {stream.tasks} tasks"
-            )
         self.memory = Buffer(device=self.device)
         #: While a task is learnt that is not the first: all that is stored, at depth ``entry``.
         self.past: Batch | None = None
+
+    @classmethod
+    def check_stream(cls, config: Config, stream: StreamInfo) -> None:
+        """Refuse a stream with more tasks than there are images to store."""
+        super().check_stream(config, stream)
+        if config.buffer_size < stream.tasks:
+            raise ValueError(
+                f"buffer_size {config.buffer_size} has no image for each of {stream.tasks} tasks; "
+                f"give {stream.tasks} or more"
+            )
 
     def before_task(self, task: Task) -> None:
         """Carry what is stored behind the frozen blocks, once for the length of the task."""

@@ -90,6 +90,21 @@ class Method(ABC):
         self.tasks_learned = 0
 
     @classmethod
+    def check_stream(cls, config: Any, stream: StreamInfo) -> None:
+        """Refuse a stream that cannot be learnt with these options, before anything starts.
+
+        By default one whose images a part of the configuration refuses.
+
+        Raises
+        ------
+        ValueError
+            With what to do.
+        """
+        for _, part in config:
+            if isinstance(part, BaseConfig):
+                part.check_images(stream.shape)
+
+    @classmethod
     def named_point(cls, config: Any) -> type[Method]:
         """Return the class by whose name a configuration is known.
 

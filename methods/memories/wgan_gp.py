@@ -24,7 +24,13 @@ from methods.core.training import Adam, OptimizerConfig
 from methods.memories.generator_network import GeneratorNetwork, Labelled, normal
 from methods.memories.memory import Memory, Setting
 from methods.memories.neural import NeuralConfig
-from methods.memories.wgan_networks import ConvCritic, ConvGenerator, MlpCritic, MlpGenerator
+from methods.memories.wgan_networks import (
+    ConvCritic,
+    ConvGenerator,
+    MlpCritic,
+    MlpGenerator,
+    check_size,
+)
 
 _HIDDEN = (400, 400)
 #: Added to a squared norm, of which the root has no slope at 0.
@@ -338,6 +344,11 @@ class WganGpConfig(NeuralConfig):
         given = {name: getattr(self, name) for name in self.model_fields_set}
         released = ReleasedWganGpConfig.model_validate(given)
         return released.build(replace(setting, as_released=False))
+
+    def check_images(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images that are too small for convolutions, where these are asked for."""
+        if self.channels is not None:
+            check_size(*shape[1:])
 
     def network(self, item: tuple[int, ...], classes: int) -> WganGp:
         """Make the network, untrained, with PyTorch's global generator.

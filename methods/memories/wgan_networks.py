@@ -154,6 +154,21 @@ class ConvGenerator(nn.Module):
         return x[:, :, top : top + height, left : left + width].contiguous()
 
 
+def check_size(height: int, width: int) -> None:
+    """Refuse images of which a convolutional critic would leave nothing.
+
+    Raises
+    ------
+    ValueError
+        If they are too small.
+    """
+    if min(height, width) < _LEAST_SIDE:
+        raise ValueError(
+            f"images of {height}x{width} are too small for a convolutional critic, which needs "
+            f"{_LEAST_SIDE}x{_LEAST_SIDE}: leave out channels, for fully connected ones"
+        )
+
+
 class ConvCritic(nn.Module):
     """The critic of the published code of deep generative replay, with one score for each image.
 
@@ -184,11 +199,7 @@ class ConvCritic(nn.Module):
     ) -> None:
         super().__init__()
         images, *size = shape
-        if min(size) < _LEAST_SIDE:
-            raise ValueError(
-                f"images of {size[0]}x{size[1]} are too small for a convolutional critic, which "
-                f"needs {_LEAST_SIDE}x{_LEAST_SIDE}: leave out channels, for fully connected ones"
-            )
+        check_size(*size)
         layers: list[nn.Module] = []
         inputs, maps = images + classes, channels
         for stride in (2, 2, 2, 1):

@@ -19,6 +19,21 @@ _SIDE = 32
 _EPSILON = 1e-16
 
 
+def check_released_size(height: int, width: int) -> None:
+    """Refuse images that the published critic was not made for.
+
+    Raises
+    ------
+    ValueError
+        If they are of another size than 32x32.
+    """
+    if (height, width) != (_SIDE, _SIDE):
+        raise ValueError(
+            f"as released the critic is one of images of {_SIDE}x{_SIDE}, and these are "
+            f"{height}x{width}: give the stream pad_to: {_SIDE}"
+        )
+
+
 class ReleasedCritic(ConvCritic):
     """A critic whose scores are not of images: 36 of them for 32 images.
 
@@ -40,11 +55,7 @@ class ReleasedCritic(ConvCritic):
     """
 
     def __init__(self, channels: int, shape: tuple[int, ...]) -> None:
-        if shape[1:] != (_SIDE, _SIDE):
-            raise ValueError(
-                f"as released the critic is one of images of {_SIDE}x{_SIDE}, and these are "
-                f"{shape[1]}x{shape[2]}: give the stream pad_to: {_SIDE}"
-            )
+        check_released_size(*shape[1:])
         width = (_SIDE // 8) ** 2 * 4 * channels
         super().__init__(channels, shape, scored=width)
         self.width = width

@@ -37,10 +37,6 @@ class Preparation(nn.Module):
 
     def __init__(self, channels: int, size: int | None, normalize: bool) -> None:
         super().__init__()
-        if channels not in (1, 3):
-            raise ValueError(
-                f"torchvision's networks take images of 1 or 3 channels, not {channels}"
-            )
         self.size, self.normalize = size, normalize
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)

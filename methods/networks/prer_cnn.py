@@ -47,15 +47,19 @@ class PrerCnnMnist(Config):
         """Number of blocks that the network will have."""
         return 3
 
+    def check_images(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images smaller than 8 × 8."""
+        _require(shape, 8)
+
     def build(self, shape: tuple[int, int, int]) -> Backbone:
         """Make the network for images of ``shape`` (channels, height, width).
 
         Raises
         ------
         ValueError
-            If they are smaller than 8 × 8.
+            If they are too small.
         """
-        _require(shape, 8)
+        self.check_images(shape)
         blocks = [
             nn.Sequential(nn.Conv2d(shape[0], 12, 4, stride=2, padding=1), nn.ReLU()),
             nn.Conv2d(12, 24, 4, stride=2),
@@ -91,15 +95,19 @@ class PrerCnnCifar(Config):
         """Number of blocks that the network will have."""
         return 5
 
+    def check_images(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images smaller than 10 × 10."""
+        _require(shape, 10)
+
     def build(self, shape: tuple[int, int, int]) -> Backbone:
         """Make the network for images of ``shape`` (channels, height, width).
 
         Raises
         ------
         ValueError
-            If they are smaller than 10 × 10.
+            If they are too small.
         """
-        _require(shape, 10)
+        self.check_images(shape)
         blocks: list[nn.Module] = []
         channels = shape[0]
         for out in (24, 24, 48):

@@ -67,6 +67,19 @@ class VisionNetwork(Config):
             )
         return weights
 
+    def check_images(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images of which nothing would be left, or of other than 1 or 3 channels."""
+        channels, height, width = shape
+        if channels not in (1, 3):
+            raise ValueError(
+                f"torchvision's networks take images of 1 or 3 channels, not {channels}"
+            )
+        if self.image_size is None and min(height, width) < self.smallest:
+            raise ValueError(
+                f"nothing would be left of images of {height} × {width} pixels in "
+                f"{self.torchvision_name}; give it an image_size of at least {self.smallest}"
+            )
+
     def _model(self) -> Any:
         """Return torchvision's model without its classifier, with the weights asked for."""
         model = self._untrained()
@@ -81,11 +94,6 @@ class VisionNetwork(Config):
 
     def _backbone(self, blocks: Sequence[nn.Module], shape: tuple[int, int, int]) -> Backbone:
         """Put blocks behind the preparation of their input."""
-        channels, height, width = shape
-        if self.image_size is None and min(height, width) < self.smallest:
-            raise ValueError(
-                f"nothing would be left of images of {height} × {width} pixels in "
-                f"{self.torchvision_name}; give it an image_size of at least {self.smallest}"
-            )
-        prepare = Preparation(channels, self.image_size, self.normalize == "imagenet")
+        self.check_images(shape)
+        prepare = Preparation(shape[0], self.image_size, self.normalize == "imagenet")
         return Backbone(blocks, shape, prepare)

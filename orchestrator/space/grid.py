@@ -137,7 +137,8 @@ def _not_overridden(shared: Sequence[Axis], entry: MethodEntry) -> list[Axis]:
 def _default_names(model: type[Method.Config]) -> dict[str, dict[str, Any]]:
     """Return, of options that are told apart by a name, the one that is the default."""
     fields = (
-        (key, f.get_default(call_default_factory=True)) for key, f in model.model_fields.items()
+        (key, f.get_default(call_default_factory=True, validated_data={}))
+        for key, f in model.model_fields.items()
     )
     return {key: {"name": value.name} for key, value in fields if hasattr(value, "name")}
 

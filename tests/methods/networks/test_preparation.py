@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.core.vision import import_torchvision
-from methods.networks import Backbone
+from methods.networks import AlexNet, Backbone
 from methods.networks.preparation import Preparation
 
 
@@ -57,7 +57,7 @@ def test_images_are_not_changed_and_take_gradients() -> None:
 @pytest.mark.parametrize("channels", [2, 4])
 def test_other_channels(channels: int) -> None:
     with pytest.raises(ValueError, match=f"1 or 3 channels, not {channels}"):
-        Preparation(channels, 8, normalize=True)
+        AlexNet().build((channels, 64, 64))
 
 
 class Widest(nn.Module):
