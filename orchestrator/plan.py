@@ -29,6 +29,7 @@ from orchestrator.space.grid import (
     method_points,
     stream_points,
 )
+from orchestrator.space.meaning import without_meaning
 from orchestrator.space.problems import Problems
 from orchestrator.trial import Trial, TrialConfig
 from orchestrator.trial_code import trial_code
@@ -73,6 +74,8 @@ class Plan:
         One line for each combination that a method declares impossible.
     skipped_points : int
         Trials that these would have been.
+    unused : tuple of str
+        Options in methods' entries that have no meaning beside the others there.
     """
 
     space: SearchSpace
@@ -82,6 +85,7 @@ class Plan:
     collapsed: tuple[str, ...]
     skipped: tuple[str, ...]
     skipped_points: int = 0
+    unused: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -154,8 +158,10 @@ def _plan(space: SearchSpace, problems: Problems, data_dir: Path) -> Plan:
     if repeated:
         said = "point repeats" if repeated == 1 else "points repeat"
         collapsed.append(f"{repeated:,} {said} another one")
+    unused = [line for entry, some in methods for line in without_meaning(space, entry, some)]
     return Plan(
-        *(space, environment, trials, points, tuple(collapsed)), tuple(skipped), skipped.total()
+        *(space, environment, trials, points, tuple(collapsed)),
+        *(tuple(skipped), skipped.total(), tuple(dict.fromkeys(unused))),
     )
 
 

@@ -106,6 +106,10 @@ def print_plan(plan: Plan, states: Mapping[str, State], console: Console, every:
         _say(console, f"  {points} skipped:")
     for line in plan.skipped:
         _say(console, f"    {line}")
+    if plan.unused:
+        _say(console, "  left out, because beside the other options they have no meaning:")
+    for line in plan.unused:
+        _say(console, f"    {line}")
 
 
 def _totals(states: Mapping[str, State]) -> str:

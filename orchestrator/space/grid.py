@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from methods.core.method import Method
+from methods.core.task import Scenario
 from orchestrator.data.stream_config import StreamConfig
 from orchestrator.search_space import MethodEntry, SearchSpace
 from orchestrator.space.axes import Axis
@@ -35,7 +36,7 @@ def stream_points(space: SearchSpace, problems: Problems) -> list[StreamPoint]:
     points: dict[tuple[str, ...], tuple[StreamConfig, Mapping[str, Place]]] = {}
     times: Counter[tuple[str, ...]] = Counter()
     used: set[str] = set()
-    for options, places in _combinations(space.stream):
+    for options, places in combinations(space.stream):
         if "dataset" not in options:
             continue
         wanted = StreamConfig.options_of(options["dataset"])
@@ -63,10 +64,9 @@ def method_points(
     space: SearchSpace, entry: MethodEntry, problems: Problems
 ) -> list[Method.Config]:
     """Return the options of a method's entry, and note what is wrong with them."""
-    shared = [a for a in _not_overridden(space.shared, entry) if a.option in entry.cls.axes]
     named = _default_names(entry.cls.Config)
     points: list[Method.Config] = []
-    for options, places in _combinations(_by_depth([*shared, *entry.axes]), named):
+    for options, places in combinations(axes_of(space, entry), named):
         try:
             points.append(entry.cls.Config.model_validate(options))
         except ValidationError as error:
@@ -74,15 +74,36 @@ def method_points(
     return points
 
 
+def axes_of(space: SearchSpace, entry: MethodEntry) -> list[Axis]:
+    """Return the axes of a method's entry, whole options before what reaches into them."""
+    shared = [a for a in _not_overridden(space.shared, entry) if a.option in entry.cls.axes]
+    return sorted([*shared, *entry.axes], key=lambda axis: "." in axis.key)
+
+
 def check_scenarios(space: SearchSpace, streams: Sequence[StreamPoint], problems: Problems) -> None:
-    """Note which entries of methods are for scenarios that no stream has."""
+    """Note entries of methods that ask for a scenario in vain, and all if nothing could be run."""
     there = {point.stream.scenario for point in streams}
     if not there or space.budget is not None:  # a budget need not have all that the file has
         return
     for entry in space.methods:
-        if entry.scenarios and entry.scenarios.isdisjoint(there):
-            names = ", ".join(sorted(scenario.value for scenario in entry.scenarios))
-            problems.add((*entry.place, "scenario"), f"no stream here is {names}")
+        method, wanted = entry.cls, entry.scenarios
+        if wanted and wanted.isdisjoint(there):
+            problems.add((*entry.place, "scenario"), f"no stream here is {_named(wanted)}")
+        elif wanted and wanted.isdisjoint(method.scenarios):
+            message = f"{method.name} is for {_named(method.scenarios)} only"
+            problems.add((*entry.place, "scenario"), message)
+    if all(there.isdisjoint(entry.cls.scenarios) for entry in space.methods):
+        for entry in space.methods:
+            names = _named(entry.cls.scenarios)
+            problems.add(
+                entry.place,
+                f"{entry.cls.name} is for {names} only, and no stream here is; give scenario: "
+                f"{names.split(',')[0]}",
+            )
+
+
+def _named(scenarios: Iterable[Scenario]) -> str:
+    return ", ".join(sorted(scenario.value for scenario in scenarios))
 
 
 def check_other_budgets(space: SearchSpace, problems: Problems) -> None:
@@ -143,12 +164,7 @@ def _default_names(model: type[Method.Config]) -> dict[str, dict[str, Any]]:
     return {key: {"name": value.name} for key, value in fields if hasattr(value, "name")}
 
 
-def _by_depth(axes: Sequence[Axis]) -> list[Axis]:
-    """Whole options before what reaches into them."""
-    return sorted(axes, key=lambda axis: "." in axis.key)
-
-
-def _combinations(
+def combinations(
     axes: Sequence[Axis], named: Mapping[str, Any] = MappingProxyType({})
 ) -> Iterator[tuple[dict[str, Any], dict[str, Place]]]:
     """Each combination of the axes' values: options, and where each option stands.

@@ -14,6 +14,7 @@ from methods.core.contract import Subject, check, check_predictions
 from methods.core.rng import Rng
 from methods.core.task import Scenario
 from methods.dgr import DeepGenerativeReplay
+from methods.memories import VaeConfig, WganGpConfig
 from methods.memories.wgan_released import ReleasedWganGp
 from orchestrator.data import StreamConfig, open_stream
 
@@ -109,3 +110,11 @@ def test_what_was_not_released_is_refused(options: dict[str, Any], message: str)
 def test_the_corrected_method_takes_what_was_not_released() -> None:
     assert config(variant="corrected", memory="vae").replay_labels == "hard"
     assert config().memory.channels == 1
+
+
+def test_the_published_generator_is_the_default() -> None:
+    options = {"variant": "as-released", "budget": {"iterations": 2, "batch_size": 8}}
+    given = DeepGenerativeReplay.Config.model_validate(options)
+    assert isinstance(given.memory, WganGpConfig)
+    assert given.memory.channels == 64
+    assert isinstance(DeepGenerativeReplay.Config().memory, VaeConfig)

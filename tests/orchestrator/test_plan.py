@@ -133,6 +133,25 @@ def test_a_configuration_that_is_given_twice_is_one_trial(plan: MakePlan) -> Non
     assert made.collapsed == ("4 points repeat another one",)
 
 
+def test_options_without_meaning_are_told(plan: MakePlan) -> None:
+    made = plan(
+        SMALL.replace("scenario", "# scenario")
+        + "scenario: task-incremental\nbuffer_size: [10, 20]\nmethod:\n"
+        + "  - naive\n"
+        + "  - ewc: {gamma: [0.5, 0.9]}\n"
+        + "  - ewc: {mode: [online, separate], gamma: 0.7}\n"
+        + "  - prer: {replay_pool: frozen, pool: 10, flow: {blocks: 1, levels: 1}}\n"
+        + "  - gfr: {temperature: 3, memory: cvae, memory.latents: 5}\n"
+    )
+    assert made.unused == (
+        "ewc.gamma",
+        "ewc.gamma at 1 of 2 points",
+        "prer.pool",
+        *("gfr.temperature",),
+    )
+    assert plan(SMALL + "method: [naive, ewc: {mode: online, gamma: 0.7}]").unused == ()
+
+
 def test_a_scenario_that_a_method_lacks_is_skipped_with_its_reason(
     plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +194,53 @@ def test_an_entry_can_be_for_some_scenarios_alone(plan: MakePlan) -> None:
     # Nothing is impossible: the points that nobody asked for are no points.
     assert (made.points, made.skipped, made.skipped_points) == (7, (), 0)
     assert count_trials(made.space) == 7
+
+
+def test_a_scenario_of_an_entry_must_be_one_of_the_method(plan: MakePlan) -> None:
+    with pytest.raises(UserError, match=r"prer\.scenario: prer is for task-incremental only"):
+        plan(SMALL + "method:\n  - naive\n  - prer: {scenario: class-incremental}\n")
+
+
+def test_a_plan_of_nothing_is_a_mistake(plan: MakePlan) -> None:
+    hint = "prer is for task-incremental only, and no stream here is; give scenario: task-incr"
+    with pytest.raises(UserError, match=hint):
+        plan(SMALL + "method: [prer]\n")
+    assert len(plan(SMALL + "method: [naive, prer]\n").trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "complaint"),
+    [
+        (
+            "gem: {buffer_size: 4}",
+            "gem: cannot learn split-digits: buffer_size 4 has no image for each of 5 tasks; "
+            "give 5 or more",
+        ),
+        (
+            "naive: {network: prer-cnn-cifar}",
+            "naive: cannot learn split-digits: images of 8 × 8 are too small for this network",
+        ),
+        (
+            "naive: {network: {name: alexnet, image_size: null}}",
+            "naive: cannot learn split-digits: nothing would be left of images of 8 × 8 pixels",
+        ),
+        (
+            "dgr: {memory: {name: wgan-gp, channels: 8}}",
+            "dgr: cannot learn split-digits: images of 8x8 are too small for a convolutional",
+        ),
+        (
+            "dgr: {variant: as-released}",
+            "dgr: cannot learn split-digits: images of 8x8 are too small for a convolutional",
+        ),
+    ],
+)
+def test_a_stream_that_cannot_be_learnt_is_a_mistake(
+    plan: MakePlan, method: str, complaint: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        plan(SMALL + f"method:\n  - joint\n  - {method}\n")
+    assert complaint in str(error.value)
+    assert str(error.value).count("cannot learn") == 1
 
 
 def test_a_scenario_of_an_entry_must_be_one_of_the_streams(plan: MakePlan) -> None:
