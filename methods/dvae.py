@@ -30,7 +30,7 @@ from methods.shared_private import (
 _SHOWN = 10
 
 
-@register("dvae", paper="Shared and private VAEs with generative replay, arXiv:2105.07627")
+@register("dvae", paper="Ghosh 2021, arXiv:2105.07627")
 class SharedPrivateVae(Learner):
     r"""Classify what a shared and the task's own autoencoder reconstruct of an image.
 

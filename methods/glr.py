@@ -41,7 +41,8 @@ class GenerativeLatentReplay(Rehearsal):
         has_released_variant: ClassVar[bool] = True
 
         memory: MemoryConfig = Field(default_factory=GmmConfig)
-        """The generator: ``gaussian``, ``gmm`` or ``kmeans``."""
+        """The generator: ``gaussian``, ``gmm`` or ``kmeans``, which are fitted; or a trained one:
+        ``vae``, ``cvae``, ``wgan-gp`` or ``flow``."""
 
         @field_validator("depth")
         @classmethod

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from orchestrator.leaderboard.formats import ABSENT, difference, fraction, size
 from orchestrator.leaderboard.table import AS_RELEASED
@@ -21,9 +22,10 @@ _HEAD = """\
 # Experiments
 
 Every packaged search space: what it is for, the command that runs it, how many trials it has and
-what they take, the published figures, and ours where they were measured. A row pools the seeds of
-one configuration. Intervals are 95 % Student-t over the n seeds; differences are paired by seed,
-and so are their intervals; *kept* is everything that survives a task, the network and its optimiser
+what they take, the published figures, and ours where they were measured. Data come first, such as
+`engram data prepare mnist`: `engram plan` says what is missing. A row pools the seeds of one
+configuration. Intervals are 95 % Student-t over the n seeds; differences are paired by seed, and so
+are their intervals; *kept* is everything that survives a task, the network and its optimiser
 included. Published figures are mostly of single runs at full size: beside a small budget they tell
 the order, not the height.
 
@@ -38,18 +40,23 @@ comes to on your machine. What the methods do: [methods](methods.md). What each 
 _NOT_MEASURED = "not measured"
 
 
-def experiments_page(measured: Read = read_measured) -> str:
+def experiments_page(
+    measured: Read = read_measured, others: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Return the page.
 
     Parameters
     ----------
     measured : callable
         Gives what was measured of a sweep, by its name.
+    others : mapping
+        Other pages of the documentation, by file: those with the command of a search space are
+        named there.
     """
     spaces = [_readings(name) for name in packaged_spaces()]
     parts = [_HEAD, _overview(spaces, measured)]
     for readings in spaces:
-        parts += _space(readings, measured)
+        parts += _space(readings, measured, others)
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,6 +88,7 @@ def _size(space: SearchSpace, measured: Measured | None) -> list[str]:
     if time is not None and measured is not None:
         gpu = measured.computed_with.get("GPU", "")
         text = about(time.of(trials).seconds) + (f" on {gpu}" if time.on_gpu else "")
+        text += ", extrapolated" if measured.missing else ""
     return [f"{trials:,}", text, _state(measured)]
 
 
@@ -93,7 +101,7 @@ def _state(measured: Measured | None) -> str:
     return f"all but {lost:,}, which did not finish" if lost else "all"
 
 
-def _space(readings: list[SearchSpace], measured: Read) -> Iterator[str]:
+def _space(readings: list[SearchSpace], measured: Read, others: Mapping[str, str]) -> Iterator[str]:
     header = readings[0].header
     yield f"## {readings[0].name}"
     yield linked(_line(header.description))
@@ -101,6 +109,11 @@ def _space(readings: list[SearchSpace], measured: Read) -> Iterator[str]:
         yield f"Paper: {linked(_line(header.paper))}"
     rows = [[f"`{_command(space)}`", *_size(space, measured(space.name))] for space in readings]
     yield table(["command", "trials", "time", "measured"], rows, " r")
+    commands = [f"`{_command(space)}`" for space in readings]
+    about_it = [file for file, text in others.items() if any(c in text for c in commands)]
+    if about_it:
+        links = ", ".join(f"[{_title(others[file])}]({file})" for file in about_it)
+        yield f"Its figures are told, and explained, in: {links}"
     published = figures(header.published)
     if isinstance(header.published, str) and header.published:
         yield f"Published figures: {_line(header.published)}"
@@ -108,6 +121,8 @@ def _space(readings: list[SearchSpace], measured: Read) -> Iterator[str]:
         yield table(
             ["published", "figure"], [[one.text, str(one.value)] for one in published], " r"
         )
+    elif header.paper:
+        yield "Published figures: none at hand."
     for space in readings:
         found = measured(space.name)
         if found is not None and found.finished:
@@ -125,8 +140,13 @@ def _results(space: SearchSpace, measured: Measured, published: list[Figure]) ->
     blocks = dict.fromkeys((row.dataset, row.scenario) for row in measured.rows)
     for dataset, scenario in blocks:
         rows = [row for row in measured.rows if (row.dataset, row.scenario) == (dataset, scenario)]
-        yield f"{dataset}, {scenario}:"
-        yield _table(rows, measured.reference, figure_of)
+        begun = [row for row in rows if row.missing < row.planned]
+        if begun:
+            yield f"{dataset}, {scenario}:"
+            yield _table(begun, measured.reference, figure_of)
+        rest = sorted({_method(row) for row in rows if row not in begun})
+        if rest:
+            yield f"{dataset}, {scenario}, not yet run: {', '.join(rest)}."
 
 
 def _whole(space: SearchSpace, measured: Measured) -> str:
@@ -206,6 +226,10 @@ def _count(row: Row) -> str:
 def _command(space: SearchSpace) -> str:
     file = space.name.removesuffix(f"-{space.budget}") if space.budget else space.name
     return f"engram run {file}" + (f" --budget {space.budget}" if space.budget else "")
+
+
+def _title(page: str) -> str:
+    return page.partition("\n")[0].lstrip("# ")
 
 
 def _line(text: str) -> str:

@@ -68,6 +68,8 @@ def _rows(model: type[Config], names: Iterable[str], within: str) -> Iterator[li
         inner = _own_mapping(info)
         words = "a mapping" if inner else in_words(info.annotation, info.metadata)
         default = "as below" if inner else _value(usual.get(name), info.annotation)
+        if info.get_default() is None and usual.get(name) is not None:
+            default += ", by other options"
         yield [f"`{within}{name}`", words, default, inline(info.description or "")]
         if inner:
             yield from _rows(inner, inner.model_fields, f"{within}{name}.")

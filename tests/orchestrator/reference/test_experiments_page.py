@@ -99,9 +99,22 @@ def test_what_is_missing_makes_a_partial_result() -> None:
     text = section(page_with(measured(some, none)), "glr-rotated")
     assert "**Partial**: 1 of 10 trials." in text
     assert "| `naive` | – | .500 | .250 | 2.4 MB | 1, 4 missing: partial | 0.582 |" in text
-    assert "| `joint` | – | - | - | - | 0, 5 missing: partial |  |" in text
+    assert "| `joint` |" not in text
+    assert "rotated-mnist, domain-incremental, not yet run: `joint`." in text
     # 60 s each: 55 minutes for the 55 trials of today.
-    assert "| `engram run glr-rotated --budget small` | 55 | 0.9 h | partial: 1 of 10 |" in text
+    size = "55 | 0.9 h, extrapolated | partial: 1 of 10 |"
+    assert f"| `engram run glr-rotated --budget small` | {size}" in text
+
+
+def test_other_pages_with_the_command_are_named() -> None:
+    others = {
+        "latent.md": "# Latent replay\n\n`engram run glr-rotated --budget small`, a page.",
+        "other.md": "# Other\n\n`engram run glr-rotated-more`",
+    }
+    text = experiments_page(lambda _: None, others)
+    link = "Its figures are told, and explained, in: [Latent replay](latent.md)"
+    assert link in section(text, "glr-rotated")
+    assert text.count("told, and explained") == 1
 
 
 def test_trials_that_did_not_finish_are_told() -> None:

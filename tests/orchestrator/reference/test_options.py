@@ -57,7 +57,7 @@ class Outer(Config):
 def test_a_table_has_names_types_defaults_and_meanings() -> None:
     assert options_table(Outer, within="x.").splitlines()[2:] == [
         "| `x.rate` | number > 0 | `1e-5` | How fast. |",
-        "| `x.usual` | number, or none | `2e-5` | Twice the `rate`. |",
+        "| `x.usual` | number, or none | `2e-5`, by other options | Twice the `rate`. |",
         "| `x.memory` | a [memory](#memories) | `{name: gmm, components: 10}` | What is kept. |",
         "| `x.inner` | a mapping | as below | More of them. |",
         "| `x.inner.width` | whole number > 0 | `3` | Units \\| cells. |",
