@@ -13,7 +13,7 @@ from _common import Verdict, arguments, records_of, status_of
 
 from orchestrator.leaderboard.paired import paired_differences
 
-SEEDS = 3
+SEEDS = 5
 
 
 def main() -> int:
