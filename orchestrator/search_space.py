@@ -248,7 +248,7 @@ def _parse_reading(
         elif any(axis.option in entry.cls.axes for entry in methods):
             shared.append(axis)
         elif key not in inherited:  # the file without a budget answers for those
-            _add_unused(axis, methods, complete, problems)
+            _add_unused(axis, methods, complete, values, problems)
     if "dataset" not in values:
         problems.add(
             (), "dataset: is missing; give the name of a task stream, such as split-digits"
@@ -345,11 +345,16 @@ def _no_method(name: str, before: type[Method] | None) -> str:
 
 
 def _add_unused(
-    axis: Axis, entries: Sequence[MethodEntry], complete: bool, problems: Problems
+    axis: Axis,
+    entries: Sequence[MethodEntry],
+    complete: bool,
+    values: Mapping[str, Any],
+    problems: Problems,
 ) -> None:
     """Say why no method of the space expands a top-level option.
 
     Where the methods are not complete, because an entry is wrong, it may be that one's option.
+    ``values`` are those beside it.
     """
     listed = [entry.cls for entry in entries]
     others = [n for n in method_names() if axis.option in method_class(n).Config.model_fields]
@@ -369,4 +374,4 @@ def _add_unused(
         known = {*Header.model_fields, *StreamConfig.model_fields}
         known |= {"method", "seed", *MAPPINGS, KEY}
         known |= {key for cls in listed or map(method_class, method_names()) for key in cls.axes}
-        problems.add(place, unknown_key(axis.key, known))
+        problems.add(place, unknown_key(axis.key, known, given=values))

@@ -65,12 +65,14 @@ def method_points(
 ) -> list[Method.Config]:
     """Return the options of a method's entry, and note what is wrong with them."""
     named = _default_names(entry.cls.Config)
+    axes = axes_of(space, entry)
+    given = {axis.key: list(axis.values) for axis in axes}
     points: list[Method.Config] = []
-    for options, places in combinations(axes_of(space, entry), named):
+    for options, places in combinations(axes, named):
         try:
             points.append(entry.cls.Config.model_validate(options))
         except ValidationError as error:
-            problems.add_validation(error, entry.cls.Config, places, entry.place)
+            problems.add_validation(error, entry.cls.Config, places, entry.place, given)
     return points
 
 

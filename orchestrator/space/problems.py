@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -76,6 +77,7 @@ class Problems:
         model: type[BaseModel],
         places: dict[str, Place],
         around: Place,
+        given: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Note what pydantic found.
 
@@ -88,6 +90,8 @@ class Problems:
             Where in the file each option was given; ``optimizer.lr`` for what reaches into one.
         around : Place
             Where the whole thing stands, for problems that belong to no single option.
+        given : mapping
+            The options of an entry, each with all its values: unknown keys may belong into one.
         """
         found: dict[Place, tuple[Any, type[BaseModel] | None]] = {}
         for detail in error.errors():
@@ -96,14 +100,14 @@ class Problems:
             if inner not in found or isinstance(detail["input"], str) == of_words(detail):
                 found[inner] = detail, owner
         for inner, (detail, owner) in found.items():
-            message = explain(detail, owner)
+            message = explain(detail, owner, given if len(inner) == 1 else {})
             if (key := misspelt_name(detail)) is not None:
                 inner, message = (*inner, key), "unknown key; did you mean 'name'?"
             elif detail["type"] == "union_tag_invalid":
                 inner = (*inner, "name")
             if inner:
-                given = [k for k in range(1, len(inner) + 1) if _key(inner[:k]) in places]
-                known = max(given, default=0)
+                here = [k for k in range(1, len(inner) + 1) if _key(inner[:k]) in places]
+                known = max(here, default=0)
                 place = places[_key(inner[:known])] if known else around
                 if detail["type"] == "extra_forbidden" and known == len(inner):
                     place = _without_index(place)  # the key is wrong, not one of its values

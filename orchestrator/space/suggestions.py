@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-#: What the users of other tools call things here: options, then values. Spelled as
-#: :func:`plain` spells them.
+#: What the users of other tools, and formulas, call things here: options, then values. Spelled as
+#: :func:`plain` spells them. Of two options that a word can mean, the first is meant.
 SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "dataset": ("benchmark", "stream", "data", "taskstream"),
@@ -24,13 +24,22 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "batch_size": ("bs", "minibatchsize", "trainmbsize", "trainbatchsize"),
         "iterations": ("iters", "iter", "niters", "steps", "maxsteps"),
         "epochs": ("trainepochs",),
-        "widths": ("hiddensizes", "hiddenunits", "hiddendims", "layersizes", "units", "layers"),
         "hidden": ("hiddensizes", "hiddenunits", "hiddendims"),
+        "widths": ("hiddensizes", "hiddenunits", "hiddendims", "layersizes", "units", "layers"),
         "buffer_size": ("memorysize", "memsize", "buffer", "replaysize", "budgetsize"),
         "per_class": ("memoryperclass", "exemplarsperclass"),
         "replay_batch": ("replaybatchsize", "minibatchsizemem", "batchsizemem"),
         "freeze_depth": ("latentlayer", "latentlayernum", "frozenblocks", "frozenlayers"),
-        "strength": ("lambda", "ewclambda", "elambda", "importance", "reglambda"),
+        "strength": ("lambda", "ewclambda", "elambda", "importance", "reglambda", "λ", "c"),
+        "damping": ("xi", "ξ"),
+        "weight": ("lambda", "reglambda", "λ"),
+        "importance": ("lambda", "reglambda", "λ"),
+        "distillation": ("lambda", "reglambda", "λ"),
+        "margin": ("memorystrength",),
+        "temperature": ("t",),
+        "samples_per_class": ("samples",),
+        "sample_size": ("samples",),
+        "fisher_samples": ("samples",),
         "validation": ("valsplit", "validationsplit", "valshare", "valfraction"),
         "resources": ("resourcespertrial",),
         "cpus": ("numcpus", "threads"),
@@ -75,11 +84,13 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     text = str(word)
     if text in (words := sorted(set(known))):
         return text
-    looks: tuple[Callable[[str, list[str]], str | None], ...] = (_same, _synonym, _typo, _begun)
-    for look in looks:
-        if (found := look(text, words)) is not None:
-            return found
-    return None
+    return misspelt(text, words) or _begun(text, words)
+
+
+def misspelt(word: object, known: Iterable[str]) -> str | None:
+    """Return the known word that was meant as a whole, as :func:`nearest` but for beginnings."""
+    words = sorted(set(known))
+    return alike(word, words) or _typo(str(word), words)
 
 
 def alike(word: object, known: Iterable[str]) -> str | None:
@@ -119,7 +130,7 @@ def _same(word: str, known: list[str]) -> str | None:
 def _synonym(word: str, known: list[str]) -> str | None:
     forms = {plain(word), plain(_COUNTS.sub("", word))}
     forms |= {form.removesuffix("s") for form in forms}
-    return next((word for word in known if forms & set(SYNONYMS.get(word, ()))), None)
+    return next((key for key, words in SYNONYMS.items() if key in known and forms & {*words}), None)
 
 
 def _typo(word: str, known: list[str]) -> str | None:

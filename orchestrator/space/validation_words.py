@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -72,7 +74,9 @@ def misspelt_name(detail: Any) -> str | None:
     return next((key for key in detail["input"] if nearest(key, ["name"])), None)
 
 
-def explain(detail: Any, owner: type[BaseModel] | None) -> str:
+def explain(
+    detail: Any, owner: type[BaseModel] | None, beside: Mapping[str, Any] = MappingProxyType({})
+) -> str:
     """Say what pydantic found.
 
     Parameters
@@ -81,12 +85,14 @@ def explain(detail: Any, owner: type[BaseModel] | None) -> str:
         One of ``ValidationError.errors()``.
     owner : type, optional
         The model that the last key of its place is of, where there is one.
+    beside : mapping
+        What is given of a method's entry, for a key that stands there itself.
     """
     value, context = detail["input"], detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             known = [] if owner is None else list(owner.model_fields)
-            return unknown_key(str(detail["loc"][-1]), known, owner)
+            return unknown_key(str(detail["loc"][-1]), known, owner, beside)
         case _ if of_words(detail):
             words = context["expected"].replace(" or ", ", ").split(", ")
             return f"cannot be {shown(value)}" + did_you_mean(value, [w.strip("'") for w in words])

@@ -5,7 +5,8 @@ import string
 
 import pytest
 
-from orchestrator.space.suggestions import SYNONYMS, alike, distance, nearest, plain
+from methods.core.registry import method_class, method_names
+from orchestrator.space.suggestions import SYNONYMS, alike, distance, misspelt, nearest, plain
 
 OPTIONS = ["betas", "lr", "name", "reset", "weight_decay"]
 TOP = ["budget", "budgets", "buffer_size", "dataset", "method", "network", "optimizer", "seed"]
@@ -29,6 +30,8 @@ STREAMS = ["rotated-kmnist", "rotated-mnist", "split-digits", "split-mnist"]
         ("x" * 1000, OPTIONS, None),
         ("seeds", TOP, "seed"),
         ("random_seed", TOP, "seed"),
+        ("lambda", ["strength", "weight"], "strength"),
+        ("lambda", ["distance", "weight"], "weight"),
         ("task", TOP, "tasks"),
         ("n_tasks", TOP, "tasks"),
         ("num-tasks", TOP, "tasks"),
@@ -61,10 +64,17 @@ def test_only_spelling_and_synonyms_are_sure() -> None:
     assert alike("wieght_decay", OPTIONS) is None
 
 
+def test_what_only_begins_alike_is_not_misspelt() -> None:
+    assert misspelt("wieght_decay", OPTIONS) == misspelt("wd", OPTIONS) == "weight_decay"
+    assert misspelt("weight", OPTIONS) is None
+    assert nearest("weight", OPTIONS) == "weight_decay"
+
+
 def test_synonyms_are_plain_and_mean_one_thing_among_options_that_stand_together() -> None:
     for words in SYNONYMS.values():
         assert all(word == plain(word) for word in words)
-    for known in (OPTIONS, TOP, SCENARIOS, ["iterations", "epochs", "batch_size"]):
+    of_methods = [list(method_class(name).Config.model_fields) for name in method_names()]
+    for known in (OPTIONS, TOP, SCENARIOS, ["iterations", "epochs", "batch_size"], *of_methods):
         every = [word for key in known for word in SYNONYMS.get(key, ())]
         assert len(every) == len(set(every))
 
