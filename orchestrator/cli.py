@@ -175,7 +175,8 @@ def list_(
         Kind | None, typer.Argument(help="What to list; all but trials by default.")
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(help="A search space, to read all that it says of itself.")
+        str | None,
+        typer.Argument(help="A method, to read its options; a search space, to read all of it."),
     ] = None,
     results: Results = RESULTS,
     data: Data = DATA,
@@ -184,14 +185,24 @@ def list_(
     from orchestrator.listing import print_lists
 
     if name is not None:
-        if kind is not Kind.SEARCH_SPACES:
-            raise UserError(f"{name}: only search spaces are told of one by one")
-        from orchestrator.space.view import print_space
-
-        print_space(name, data, results, console())
+        _list_one(kind, name, results, data)
         return
     kinds = [kind.value] if kind else [Kind.METHODS.value, "datasets", "search-spaces"]
     print_lists(kinds, results, data, console())
+
+
+def _list_one(kind: Kind | None, name: str, results: str, data: Path) -> None:
+    match kind:
+        case Kind.METHODS:
+            from orchestrator.method_view import print_method
+
+            print_method(name, console())
+        case Kind.SEARCH_SPACES:
+            from orchestrator.space.view import print_space
+
+            print_space(name, data, results, console())
+        case _:
+            raise UserError(f"{name}: only methods and search spaces are told of one by one")
 
 
 @data_app.command("list", epilog="Example: engram data list")

@@ -204,6 +204,8 @@ def print_sources(data: Path, console: Console) -> None:
     for row in rows:  # below the table, where a narrow column does not cut the command
         if row.command is not None:
             _say(console, f"{row.state}: {row.command}")
+        elif row.by_hand is not None:
+            _say(console, f"{row.state}: {row.name}: {row.by_hand}; see docs/data.md")
     _say(console, f"Datasets are streams made of sources: {name_forms()}; such as split-digits")
 
 

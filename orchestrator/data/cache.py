@@ -18,6 +18,7 @@ from orchestrator.data.convert import (
     command_for,
     convert,
     find_converted,
+    wanted,
 )
 from orchestrator.data.sources import SOURCES, Source
 from orchestrator.errors import UserError
@@ -68,7 +69,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SourceState:
-    """A line of :func:`list_sources`; ``command`` prepares what is missing, where one can."""
+    """A line of :func:`list_sources`.
+
+    Of a source that is missing, ``command`` downloads it, or, where none can, ``by_hand`` says what
+    to put where.
+    """
 
     name: str
     title: str
@@ -76,6 +81,7 @@ class SourceState:
     classes: int
     state: State
     command: str | None = None
+    by_hand: str | None = None
 
 
 def open_source(name: str, data_dir: Path) -> Dataset:
@@ -175,7 +181,7 @@ def list_sources(data_dir: Path) -> list[SourceState]:
     registered = {name: source for name, source in SOURCES.items() if not source.added}
     for name, source in sorted((registered | added_sources(data_dir)).items()):
         state: State = "missing"
-        command = None
+        command = by_hand = None
         if source.embedded:
             state = "embedded"
         elif source.added:
@@ -186,7 +192,10 @@ def list_sources(data_dir: Path) -> list[SourceState]:
             state = "raw files found"
         elif source.download:
             command = command_for(source, data_dir)
-        rows.append(SourceState(name, source.title, source.shape, source.classes, state, command))
+        else:
+            by_hand = f"put {wanted(source)} into {data_dir}"
+        about = name, source.title, source.shape, source.classes
+        rows.append(SourceState(*about, state, command, by_hand))
     return rows
 
 

@@ -78,7 +78,7 @@ def convert(
             _download(source, raw)
         layout = source.layout_in(raw)
         if layout is None:
-            raise UserError(f"what was downloaded into {raw} is not {_wanted(source)}")
+            raise UserError(f"what was downloaded into {raw} is not {wanted(source)}")
         return _read(source, layout, raw)
 
     return store(source, data_dir, read, anew=anew)
@@ -130,7 +130,7 @@ def check_raw(source: Source, data_dir: Path, raw: Path) -> None:
         raise _missing(source, data_dir, raw)
 
 
-def _wanted(source: Source) -> str:
+def wanted(source: Source) -> str:
     """Say what to put into a folder by hand."""
     return " or ".join(layout.title or ", ".join(layout.files) for layout in source.layouts)
 
@@ -176,7 +176,7 @@ def _download(source: Source, folder: Path) -> None:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{source.name} could not be downloaded ({' '.join(str(error).split())}): "
-            f"check the network, and that {folder} can be written; or put {_wanted(source)} there"
+            f"check the network, and that {folder} can be written; or put {wanted(source)} there"
         ) from error
 
 
@@ -211,7 +211,7 @@ def _missing(source: Source, data_dir: Path, raw: Path) -> MissingData:
             for layout in source.layouts
         )
         return MissingData(f"{source.name} is not in {raw}: {' or '.join(forms)} should be there")
-    by_hand = f"put {_wanted(source)} there"
+    by_hand = f"put {wanted(source)} there"
     if source.download is None:
         return MissingData(f"{source.name} is not in {data_dir}: {by_hand}")
     command = command_for(source, data_dir)

@@ -48,8 +48,7 @@ def options_table(
     within : str
         What stands before each name, such as ``budget.``.
     """
-    wanted = [n for n in model.model_fields if n != "name"] if names is None else list(names)
-    rows = list(_rows(model, wanted, within))
+    rows = list(option_rows(model, names, within=within))
     head = ["option", "type", "default", "meaning"]
     return table(head, rows) if rows else ""
 
@@ -61,9 +60,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _rows(model: type[Config], names: Iterable[str], within: str) -> Iterator[list[str]]:
+def option_rows(
+    model: type[Config], names: Iterable[str] | None = None, *, within: str = ""
+) -> Iterator[list[str]]:
+    """Yield name, type, default and meaning of each option, as :func:`options_table` has them."""
     usual = _usual(model)
-    for name in names:
+    for name in [n for n in model.model_fields if n != "name"] if names is None else names:
         info = model.model_fields[name]
         inner = _own_mapping(info)
         words = "a mapping" if inner else in_words(info.annotation, info.metadata)
@@ -72,7 +74,7 @@ def _rows(model: type[Config], names: Iterable[str], within: str) -> Iterator[li
             default += ", by other options"
         yield [f"`{within}{name}`", words, default, inline(info.description or "")]
         if inner:
-            yield from _rows(inner, inner.model_fields, f"{within}{name}.")
+            yield from option_rows(inner, within=f"{within}{name}.")
 
 
 def _own_mapping(info: FieldInfo) -> type[Config] | None:

@@ -47,7 +47,7 @@ def print_spaces(results: str, console: Console) -> None:
             table.add_row(Text(name), Text("?"), Text(""), Text(f"cannot be read: {why}"))
             continue
         for space, trials in readings:
-            said = _first_sentence(space.header.description)
+            said = first_sentence(space.header.description)
             title = name if space.budget is None else f"  --budget {space.budget}"
             words = said if said != own else ""
             table.add_row(Text(title), f"{trials:,}", Text(times.of(space, trials)), Text(words))
@@ -139,9 +139,9 @@ def _readings(name: str) -> Iterator[SearchSpace]:
     yield from (space, *space.others)
 
 
-def _first_sentence(text: str) -> str:
-    """Return the first sentence of a description, without the end that others follow."""
-    return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a description, in one line."""
+    return re.split(r"(?<=[.!?])\s", " ".join(text.split()), maxsplit=1)[0]
 
 
 def _written(published: object) -> str:

@@ -161,6 +161,10 @@ def test_the_list_tells_what_is_ready(data_dir: Path, tiny_mnist: Callable[..., 
     assert states()["digits"] == ("embedded", None)
     assert states()["mnist"] == ("missing", command)
     assert states()["mini-imagenet"] == ("missing", None), "nothing can download it"
+    by_hand = {row.name: row.by_hand for row in list_sources(data_dir) if row.by_hand}
+    assert list(by_hand) == ["mini-imagenet"]
+    assert by_hand["mini-imagenet"].startswith("put mini-imagenet/images/ with mini-imagenet/train")
+    assert by_hand["mini-imagenet"].endswith(f"/CLASS/ into {data_dir}")
     tiny_mnist(data_dir)
     assert states()["mnist"] == ("raw files found", None)
     prepare("mnist", data_dir)

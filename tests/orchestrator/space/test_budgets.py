@@ -357,7 +357,7 @@ def test_packaged_spaces_are_listed_with_their_numbers_of_trials(
     for words, message in (
         (("search-spaces", "quikstart"), "did you mean 'quickstart'?"),
         (("search-spaces", wrong), f"{wrong}:3: budget.epochs: should be a whole number"),
-        (("methods", "naive"), "naive: only search spaces are told of one by one"),
+        (("datasets", "digits"), "digits: only methods and search spaces are told of one by one"),
     ):
         status, _, err = answer("list", *words)
         assert (status, err.count("\n")) == (2, 1)
