@@ -22,6 +22,7 @@ from orchestrator.plan import make_plan
 from orchestrator.reference import pages
 from orchestrator.search_space import packaged_spaces
 from orchestrator.space.config import Header, Resources
+from orchestrator.space.problems import InvalidFile
 from orchestrator.watch import Watch
 
 ROOT = Path(__file__).parent.parent
@@ -100,6 +101,33 @@ def test_the_mistakes_in_the_readme_are_told_as_it_says(tmp_path: Path) -> None:
     done = engram(tmp_path, "plan", "how-deep.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == shown.splitlines()[1:]
+
+
+#: The file whose mistakes stand in the docs.
+MINE = """\
+dataset: split-digits
+tasks: 5
+scenario: class-IL
+network: mlp
+optimizer: {name: adam, learning_rate: 1e-3}
+batch_size: 64
+method:
+  - naive: {alpha: 0.5}
+  - replay: {buffer_size: '500'}
+  - dgr: {memory: wgan-gp, latent: 50}
+  - si: {c: 10}
+"""
+
+
+def test_the_mistakes_in_the_docs_are_told_as_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shown,) = blocks(ROOT / "docs" / "search-spaces.md", "text")
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(MINE)
+    with pytest.raises(InvalidFile) as caught:
+        make_plan("mine.yaml", tmp_path)
+    assert [f"engram: {line}" for line in str(caught.value).splitlines()] == shown.splitlines()
 
 
 def test_the_quickstart_stands_in_the_readme_as_it_is() -> None:
