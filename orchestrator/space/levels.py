@@ -166,8 +166,8 @@ def _lacks(
 ) -> bool:
     """Whether a mapping is there under other names than those with which it has an option."""
     value = given.get(mapping, given.get(f"{mapping}.name"))
-    if value is None and owner is not None and mapping in owner.model_fields:
-        value = owner.model_fields[mapping].get_default(call_default_factory=True)
+    if value is None and owner is not None:
+        value = getattr(owner(), mapping, None)  # what it is where nothing is given
     chosen = {_name(one) for one in (value if isinstance(value, list) else [value])} - {None}
     return bool(chosen) and chosen.isdisjoint(names)
 
