@@ -33,7 +33,7 @@ def print_method(name: str, console: Console) -> None:
     for column in ("option", "default", "meaning"):
         table.add_column(column, overflow="fold")
     for option, _, default, meaning in option_rows(cls.Config):
-        cells = (option.strip("`"), default.strip("`"), first_sentence(meaning))
+        cells = option.strip("`"), default.replace("`", ""), first_sentence(meaning)
         table.add_row(*map(Text, cells))
     console.print(table)
     _say(console, "\nOptions of memories, networks and optimizers: docs/methods.md")

@@ -38,7 +38,7 @@ def test_a_method_is_told_with_its_options_their_defaults_and_meanings(answer: A
     assert "\nscenarios: task-incremental\n" in out
     for option, default, meaning in (
         ("network", "mlp", "The backbone: "),
-        ("budget.iterations", "500", "Optimiser steps per task; 500 where "),
+        ("budget.iterations", "500, by other options", "Optimiser steps per task; 500 where "),
         ("flow.blocks", "10", r"Couplings at each level\."),
         ("flow.weight_decay", "1e-5", "L2 penalty, added to the gradient"),
         ("autoencoder.dim", "–", "Values that an image is projected to; "),
