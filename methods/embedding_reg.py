@@ -33,7 +33,8 @@ class EmbeddingRegularization(Episodic):
 
     where λ is ``importance`` and d a distance: :math:`1 - \cos`, or that of Euclid. Only the
     backbone is held: no label of a stored image is used, and heads learn from the task at hand
-    alone. Where the task is known at test, a head then goes on reading what it was trained to read;
+    alone. Where the task is known at test, a head then goes on reading what it was trained to read,
+    but for what weight decay, or momentum that outlives a task, moves of heads of other tasks;
     where it is not, nothing tells the classes of different tasks apart.
 
     Stored images pass through the network in eval mode, as they did when their embeddings were

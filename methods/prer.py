@@ -17,7 +17,7 @@ from methods.core.rng import Rng
 from methods.core.task import Batch, Scenario, StreamInfo, Task
 from methods.core.training import Adam, OptimizerConfig
 from methods.memories.pool import Pool
-from methods.networks.heads import TaskHeads
+from methods.networks.heads import OtherTasks
 from methods.pseudo_rehearsal import Anchors, EmbeddingGenerator, ImagesConfig
 
 
@@ -34,12 +34,15 @@ class PseudoRehearsal(Remembering):
 
     where :math:`\lambda` is ``weight`` and n is ``replay_batch`` times the number of past tasks.
     Nothing is rehearsed with a label. So the task has to be known at test, and heads of other tasks
-    stay as they are.
+    stay as they are: those that have no class of the task at hand or, of a linear head, the rows of
+    other classes.
 
     Once a task is learnt, an autoencoder on the encoder's features learns it, then a flow on the
     autoencoder's embeddings, each mixed with the images of the past, which are dropped then. What
-    is kept is flow and autoencoder, however many tasks there are. The flow is given a little noise,
-    as each one on activations is here; the decoder starts without the ReLU published for MNIST.
+    is kept is flow and autoencoder, however many tasks there are. Past tasks count as often as they
+    have classes, there and in the drift; among stored images, as often as they have images. The
+    flow is given a little noise, as each one on activations is here; the decoder starts without the
+    ReLU published for MNIST.
 
     ``variant: as-released`` minimises the *similarity*, over ``replay_batch`` images of each past
     class, which are stored for ever; its autoencoder learns from the new task alone.
@@ -108,13 +111,13 @@ class PseudoRehearsal(Remembering):
             self.generator,
             None if frozen else config.pool,
             refresh="once" if frozen else "task",
-            share="unlimited" if frozen else "even",
+            share="unlimited" if frozen else "by-class",
             device=self.device,
         )
         #: Images of the past, with their embeddings before the task at hand; None in the first.
         self.anchors: Anchors | None = None
-        #: Parameters of the heads of other tasks, and their values; empty between tasks.
-        self.others: list[tuple[Tensor, Tensor]] = []
+        #: What the head has for other tasks, as it was; None between tasks.
+        self.others: OtherTasks | None = None
 
     # Training ------------------------------------------------------------------------------------
 
@@ -122,8 +125,7 @@ class PseudoRehearsal(Remembering):
         """Draw images of the past and note their embeddings."""
         rng = self.rng.at(task.index).of("memory")
         self.draws = rng.generator("draws")
-        if isinstance(self.network.head, TaskHeads):
-            self.others = [(p, p.detach().clone()) for p in self.network.head.others(task.index)]
+        self.others = OtherTasks(self.network.head, task.index, self.eligible(task.index))
         if task.index:
             self.memory.refresh("task", rng)
             self.anchors = Anchors(self.memory.draws, self.network.backbone, self.released)
@@ -142,14 +144,13 @@ class PseudoRehearsal(Remembering):
 
     def after_step(self, batch: Batch) -> None:
         """Put the heads of other tasks back, which momentum and weight decay move unasked."""
-        with torch.no_grad():
-            for parameter, kept in self.others:
-                parameter.copy_(kept)
+        assert self.others is not None
+        self.others.put_back()
 
     def after_task(self, task: Task, log: Log) -> None:
         """Let the generator learn the task; drop the images, or store those of the task."""
         self.generator.past = None if self.anchors is None else self.anchors.images
-        self.anchors, self.others = None, []
+        self.anchors = self.others = None
         with log.phase("memory"):
             self.memory.absorb(task.train, task.index, self.rng.at(task.index).of("memory"), log)
 

@@ -13,7 +13,7 @@ from methods.core.task import Batch, Examples
 from methods.memories.buffer import Buffer
 from methods.memories.generative import GenerativeMemory, Refresh
 from methods.memories.memory import Memory, Moment
-from methods.memories.shares import Share, task_counts, task_weights
+from methods.memories.shares import AnyShare, task_counts, task_weights
 
 
 class Pool(Memory):
@@ -36,8 +36,8 @@ class Pool(Memory):
         later tasks take some of them away. ``task`` or ``epoch``: all are renewed at the
         start of each. ``step``: none are stored.
     share : str
-        ``even``, ``decaying`` or ``unlimited``: as many draws of a task as it had items, whatever
-        the budget.
+        ``even``, ``decaying``, ``by-class``, in proportion to the number of a task's classes, or
+        ``unlimited``: as many draws of a task as it had items, whatever the budget.
     decay : float
         With ``decaying``, a task ``k`` steps back gets a share in proportion to ``decay ** k``.
     device : torch.device
@@ -46,7 +46,8 @@ class Pool(Memory):
     Raises
     ------
     ValueError
-        If both budgets are given, or none where one is needed.
+        If both budgets are given, or none where one is needed, or one of each class that is to be
+        divided ``by-class``.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Pool(Memory):
         per_class: int | None = None,
         *,
         refresh: Refresh = "epoch",
-        share: Share = "even",
+        share: AnyShare = "even",
         decay: float = 0.5,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -64,10 +65,12 @@ class Pool(Memory):
             raise ValueError("give size or per_class, not both")
         if size is None and per_class is None and refresh != "step" and share != "unlimited":
             raise ValueError("stored draws need a budget: give size or per_class")
+        if per_class is not None and share == "by-class":
+            raise ValueError("by-class divides a budget of all tasks: give size, not per_class")
         self.generator = generator
         self.size, self.per_class = size, per_class
         self.renewal: Refresh = refresh
-        self.share: Share = share
+        self.share: AnyShare = share
         self.decay = decay
         self.draws = Buffer(device=device)
         self.wants_features = generator.wants_features
@@ -79,7 +82,7 @@ class Pool(Memory):
 
     def counts(self) -> dict[int, int]:
         """Return how many draws of each past task the pool holds when it is full."""
-        tasks = self.generator.tasks
+        tasks = self._sizes()
         if self.per_class is None or self.share == "unlimited":
             return self._divided(tasks, self.size)
         counts = dict.fromkeys(tasks, 0)
@@ -89,6 +92,12 @@ class Pool(Memory):
             for task, count in self._divided(with_it, self.per_class).items():
                 counts[task] += count
         return counts
+
+    def _sizes(self) -> dict[int, int]:
+        """Return the number of classes of each past task where they matter, or else of items."""
+        if self.share != "by-class":
+            return self.generator.tasks
+        return {task: len(classes) for task, classes in self.generator.classes_of.items()}
 
     def _divided(self, tasks: dict[int, int], total: int | None) -> dict[int, int]:
         shares = task_counts(list(tasks.values()), self.share, self.decay, total)
@@ -162,7 +171,7 @@ class Pool(Memory):
         if len(self.draws):
             drawn = self.draws.sample(n, generator, classes=classes, task=task)
             return drawn if self.labelled else Batch(drawn.x)
-        tasks = self.generator.tasks
+        tasks = self._sizes()
         weights = task_weights(list(tasks.values()), self.share, self.decay)
         shares = dict(zip(tasks, weights, strict=True))
         return self.generator.sample(n, generator, classes=classes, task=task, weights=shares)

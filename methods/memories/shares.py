@@ -7,8 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-#: How much of a generator's replay each past task gets.
+#: How much of a generator's replay each past task gets, where it can be chosen.
 Share = Literal["even", "decaying", "unlimited"]
+#: The same, and in proportion to classes.
+AnyShare = Share | Literal["by-class"]
 
 
 def even_shares(available: Tensor, total: int) -> Tensor:
@@ -47,16 +49,17 @@ def even_shares(available: Tensor, total: int) -> Tensor:
     return shares
 
 
-def task_weights(items: list[int], share: Share, decay: float) -> list[float]:
+def task_weights(sizes: list[int], share: AnyShare, decay: float) -> list[float]:
     """Weigh past tasks against each other.
 
     Parameters
     ----------
-    items : list of int
-        Training items of each task, the oldest task first.
+    sizes : list of int
+        Of each task, the oldest one first: its classes where shares are ``by-class``, or else its
+        training items.
     share : str
         ``even``: all alike; ``decaying``: a task ``k`` steps back weighs ``decay ** k``;
-        ``unlimited``: each as much as it had items.
+        ``unlimited`` and ``by-class``: each as much as its size.
     decay : float
         Between 0 and 1.
 
@@ -72,19 +75,21 @@ def task_weights(items: list[int], share: Share, decay: float) -> list[float]:
     """
     match share:
         case "even":
-            return [1.0] * len(items)
+            return [1.0] * len(sizes)
         case "decaying":
-            return [decay**k for k in reversed(range(len(items)))]
+            return [decay**k for k in reversed(range(len(sizes)))]
         case "unlimited":
-            return [float(count) for count in items]
+            return [float(size) for size in sizes]
+        case "by-class":  # tasks with equally many weigh exactly what they weigh with ``even``
+            return [size / max(sizes) for size in sizes]
 
 
-def task_counts(items: list[int], share: Share, decay: float, total: int | None) -> list[int]:
+def task_counts(sizes: list[int], share: AnyShare, decay: float, total: int | None) -> list[int]:
     """Divide stored draws among past tasks, so that no count ever grows as tasks arrive.
 
     Parameters
     ----------
-    items, share, decay
+    sizes, share, decay
         As for :func:`task_weights`.
     total : int, optional
         The budget; without meaning where the share is ``unlimited``.
@@ -93,7 +98,8 @@ def task_counts(items: list[int], share: Share, decay: float, total: int | None)
     -------
     list of int
         Adding up to ``total``. What does not divide goes to the first tasks where shares are even,
-        and to the last one where they decay.
+        to the last one where they decay, and with ``by-class`` to those that it leaves with the
+        fewest draws of a class, the first ones among equals.
 
     Examples
     --------
@@ -101,13 +107,17 @@ def task_counts(items: list[int], share: Share, decay: float, total: int | None)
     [1, 2, 7]
     """
     if share == "unlimited":
-        return list(items)
+        return list(sizes)
     assert total is not None
-    if not items:
+    if not sizes:
         return []
     if share == "even":
-        return even_shares(torch.full((len(items),), total), total).tolist()
-    weights = task_weights(items, share, decay)
+        return even_shares(torch.full((len(sizes),), total), total).tolist()
+    if share == "by-class":  # each draw goes where there are fewest of a class, itself included
+        after = torch.arange(1, total + 1, dtype=torch.float64) / torch.tensor(sizes)[:, None]
+        taken = after.flatten().argsort(stable=True)[:total] // total
+        return taken.bincount(minlength=len(sizes)).tolist()
+    weights = task_weights(sizes, share, decay)
     counts = [int(total * weight / sum(weights)) for weight in weights]
     counts[-1] += total - sum(counts)
     return counts

@@ -100,7 +100,8 @@ class ImagesConfig(Classifier.Config):
     """``resample``: images are drawn when a task starts; ``frozen``: when it is over, as many
     as it has, and stored for ever."""
     pool: PositiveInt | None = Field(default=None, validate_default=True)
-    """``resample`` only: images drawn when a task starts; 10,000 by default."""
+    """``resample`` only: images drawn when a task starts, of each past task in proportion to the
+    number of its classes; 10,000 by default."""
     replay_batch: PositiveInt = 200
     """Images in each step for each past task; for each past class, as released."""
 

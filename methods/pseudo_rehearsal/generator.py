@@ -34,9 +34,13 @@ class EmbeddingGenerator(GenerativeMemory):
 
     Pomponi et al. 2020, arXiv:2007.02443. When a task is absorbed, the autoencoder learns it, then
     the flow the embeddings that this makes; both go on from their weights after the last task. Each
-    image is one of the task with the probability that its class is new, or else one of
-    :attr:`past`. Embeddings are standardised by their mean and deviation over both, anew in each
-    task, because the projection learns; drawn ones are cut to the range that they had.
+    image is one of the task with probability ``n / N``, or else one of :attr:`past`, where n pairs
+    of a task and a class in it are of this task, out of N so far. Embeddings are standardised by
+    their mean and deviation over both, anew in each task, because the projection learns; drawn ones
+    are cut to the range that they had.
+
+    The condition knows the class alone: domains of one class become one mixture, and whichever of
+    their tasks is asked for, draws are of all.
 
     Parameters
     ----------
@@ -115,8 +119,8 @@ class EmbeddingGenerator(GenerativeMemory):
         """
         past, self.past = self.past, None
         self.ledger.add(new, task, self.device)
-        classes = [set(labels) for labels in self.classes_of.values()]
-        share = len(classes[-1]) / len(set.union(*classes))
+        counts = [len(labels) for labels in self.classes_of.values()]
+        share = counts[-1] / sum(counts)
         with log.phase("autoencoder"):
             self._train_autoencoder(new, past, share, rng.of("autoencoder"), log)
         with log.phase("flow"):

@@ -33,19 +33,26 @@ OWN: dict[str, Any] = {
 }
 
 
-def make(method: Any = PseudoRehearsal, **options: Any) -> Any:
+def make(method: Any = PseudoRehearsal, stream: StreamInfo = STREAM, **options: Any) -> Any:
     given = SMALL | (OWN if method is not Naive else {}) | options
-    return method(method.Config.model_validate(given), STREAM, Rng(0))
+    return method(method.Config.model_validate(given), stream, Rng(0))
 
 
-def task(index: int) -> Task:
-    return Task(index, CLASSES_OF[index], digits(*CLASSES_OF[index]))
+def of_classes(*classes_of: tuple[int, ...]) -> StreamInfo:
+    """Return a stream whose tasks have these classes, of ten."""
+    return StreamInfo(Scenario.TASK_INCREMENTAL, len(classes_of), (1, 8, 8), 10, classes_of)
 
 
-def learnt(tasks: int, method: Any = PseudoRehearsal, **options: Any) -> Any:
-    one = make(method, **options)
+def task(index: int, stream: StreamInfo = STREAM) -> Task:
+    return Task(index, stream.classes_of[index], digits(*stream.classes_of[index]))
+
+
+def learnt(
+    tasks: int, method: Any = PseudoRehearsal, stream: StreamInfo = STREAM, **options: Any
+) -> Any:
+    one = make(method, stream, **options)
     for index in range(tasks):
-        one.learn(task(index))
+        one.learn(task(index, stream))
     return one
 
 
@@ -133,6 +140,34 @@ def test_as_released_adds_the_similarity() -> None:
     assert prer.anchors.drift(5, "cosine", prer.draws).ndim == 0
 
 
+def test_as_released_there_are_as_many_images_of_each_class_in_every_task() -> None:
+    prer = learnt(2, variant="as-released", weight=2.0)
+    prer.before_task(task(2))
+    with torch.no_grad():
+        for parameter in prer.network.backbone.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    batch = task(2).train.gather(torch.arange(10))
+    prer.draws, draws = (torch.Generator().manual_seed(4) for _ in range(2))
+    term = prer.loss_terms(batch, prer.network(batch.x))["drift"]
+    images, rows = prer.memory.draws, []
+    for label in range(4):
+        of_class = (images.y == label).nonzero().squeeze(1)
+        rows.append(of_class[torch.randint(len(of_class), (8,), generator=draws)])
+    now = prer.network.backbone.run(images.x[torch.cat(rows)])
+    cosine = torch.nn.functional.cosine_similarity(now, prer.anchors.before[torch.cat(rows)])
+    torch.testing.assert_close(term, 2 * cosine.mean())
+
+
+def test_of_each_past_class_as_many_images_are_rehearsed() -> None:
+    stream = of_classes((0, 1, 2, 3, 4, 5), (6,), (7,))
+    prer = learnt(2, stream=stream, pool=700)
+    prer.before_task(task(2, stream))
+    counts = prer.memory.draws.y.bincount(minlength=10).tolist()
+    assert all(95 <= count <= 105 for count in counts[:7])  # digits are not equally many
+    assert counts[6] == 100
+    assert counts[7:] == [0, 0, 0]
+
+
 def test_l1_is_the_sum_of_absolute_weights_of_the_encoder() -> None:
     prer = make(l1=0.25)
     prer.tasks_seen = 1
@@ -148,7 +183,7 @@ def test_l1_is_the_sum_of_absolute_weights_of_the_encoder() -> None:
 # What stays --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+MOVING = pytest.mark.parametrize(
     "optimizer",
     [
         {"name": "adam", "reset": "never", "weight_decay": 0.1},
@@ -156,6 +191,9 @@ def test_l1_is_the_sum_of_absolute_weights_of_the_encoder() -> None:
     ],
     ids=lambda optimizer: optimizer["name"],
 )
+
+
+@MOVING
 def test_heads_of_other_tasks_never_move(optimizer: dict[str, Any]) -> None:
     prer = make(network=HEADS, optimizer=optimizer)
     assert isinstance(prer.network.head, TaskHeads)
@@ -165,6 +203,30 @@ def test_heads_of_other_tasks_never_move(optimizer: dict[str, Any]) -> None:
         after = weights(prer, "head.")
         changed = {name for name in after if not torch.equal(before[name], after[name])}
         assert changed == {name for name in after if name.startswith(f"head.heads.{index}.")}
+
+
+@MOVING
+def test_rows_of_classes_of_other_tasks_never_move(optimizer: dict[str, Any]) -> None:
+    prer = make(optimizer=optimizer)
+    for index in range(3):
+        before = weights(prer, "head.")
+        prer.learn(task(index))
+        for name, value in weights(prer, "head.").items():
+            changed = (value != before[name]).view(6, -1).any(1)
+            assert changed.nonzero().flatten().tolist() == [*CLASSES_OF[index]]
+
+
+def test_a_head_learns_in_each_task_that_it_serves() -> None:
+    stream = of_classes((0, 1, 2), (3, 4), (2, 5), (0, 1, 2))
+    served = (("0",), ("1",), ("0", "2"), ("0",))
+    prer = make(stream=stream, network=HEADS)
+    for index, names in enumerate(served):
+        before = weights(prer, "head.")
+        prer.learn(task(index, stream))
+        after = weights(prer, "head.")
+        changed = {name for name in after if not torch.equal(before[name], after[name])}
+        expected = tuple(f"head.heads.{name}." for name in names)
+        assert changed == {name for name in after if name.startswith(expected)}
 
 
 def test_the_generator_learns_without_the_classifier() -> None:

@@ -116,6 +116,33 @@ def test_classes_of_a_task_come_in_proportion_to_their_items() -> None:
             assert abs(found - 80 * n / sum(counts.values())) <= 2
 
 
+def by_class(refresh: Any, *classes_of: tuple[int, ...]) -> Pool:
+    """Return a pool of 120 that has learnt tasks, with ever more examples of each class."""
+    generator = make(None, refresh="step").generator
+    pool = Pool(generator, 120, refresh=refresh, share="by-class")
+    for task, classes in enumerate(classes_of):
+        y = torch.tensor(classes).repeat(20 + 10 * task)
+        x = torch.rand(len(y), 5, generator=torch.Generator().manual_seed(task)) + 10 * y[:, None]
+        pool.absorb(TensorExamples(x, y), task, Rng(0).at(task).of("memory"))
+    return pool
+
+
+@pytest.mark.parametrize("refresh", ["once", "task"])
+def test_shares_by_class(refresh: str) -> None:
+    """Of each class alike, however many a task has; a class counts in each task that has it."""
+    pool = by_class(refresh, (0, 1, 2, 3), (4,), (4,))
+    pool.refresh("task", Rng(0).at(3))
+    assert by_task(pool.draws.task) == {0: 80, 1: 20, 2: 20}
+    counts = pool.draws.y.bincount().tolist()
+    assert all(abs(n - 20) <= 5 for n in counts[:4])  # what is cut is cut at random
+    assert counts[4] == 40
+
+
+def test_shares_by_class_without_a_store() -> None:
+    found = by_task(draw(by_class("task", (0, 1, 2, 3), (4,), (5,))).task)
+    assert all(abs(found[task] - n) <= 2 for task, n in {0: 400, 1: 100, 2: 100}.items())
+
+
 # Renewal
 
 
@@ -246,4 +273,6 @@ def test_budgets_that_are_wrong() -> None:
         make(5, 5)
     with pytest.raises(ValueError, match="need a budget"):
         make(None)
+    with pytest.raises(ValueError, match="give size, not per_class"):
+        Pool(make().generator, per_class=5, share="by-class")
     assert len(make(None, share="unlimited")) == 0

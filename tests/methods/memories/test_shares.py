@@ -55,7 +55,7 @@ def test_even_shares_of(available: list[int], total: int, expected: list[int]) -
 
 
 items = st.lists(st.integers(1, 50), min_size=1, max_size=9)
-shares = st.sampled_from(["even", "decaying"])
+shares = st.sampled_from(["even", "decaying", "by-class"])
 
 
 @settings(deadline=None)
@@ -85,6 +85,7 @@ def test_counts_of_draws_never_grow(
         ("even", [1, 1, 1], [4, 3, 3]),
         ("decaying", [0.25, 0.5, 1], [1, 2, 7]),
         ("unlimited", [30, 10, 20], [30, 10, 20]),
+        ("by-class", [1, 1 / 3, 2 / 3], [6, 1, 3]),
     ],
 )
 def test_shares_of_tasks(share: Share, weights: list[float], counts: list[int]) -> None:
@@ -92,6 +93,25 @@ def test_shares_of_tasks(share: Share, weights: list[float], counts: list[int]) 
     assert task_counts([30, 10, 20], share, 0.5, 10) == counts
 
 
+@settings(deadline=None)
+@given(tasks=st.integers(1, 9), classes=st.integers(1, 20), total=st.integers(1, 80))
+def test_tasks_with_as_many_classes_share_evenly(tasks: int, classes: int, total: int) -> None:
+    sizes = [classes] * tasks
+    assert task_counts(sizes, "by-class", 0.5, total) == task_counts(sizes, "even", 0.5, total)
+    assert task_weights(sizes, "by-class", 0.5) == task_weights(sizes, "even", 0.5)
+
+
+@settings(deadline=None)
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9), total=st.integers(1, 300))
+def test_shares_by_class_are_in_proportion(sizes: list[int], total: int) -> None:
+    """None falls short of its part by a draw; where all parts are whole, they are met."""
+    counts = task_counts(sizes, "by-class", 0.5, total)
+    for count, size in zip(counts, sizes, strict=True):
+        assert count >= total * size // sum(sizes)
+    assert task_counts(sizes, "by-class", 0.5, 7 * sum(sizes)) == [7 * size for size in sizes]
+
+
 def test_no_tasks_no_shares() -> None:
+    assert task_counts([], "by-class", 0.5, 10) == []
     assert task_counts([], "even", 0.5, 10) == []
     assert task_counts([], "decaying", 0.5, 10) == []

@@ -50,7 +50,8 @@ def test_32_images_have_36_scores() -> None:
 
 
 def test_scores_mix_neighbours_within_eight_images() -> None:
-    critic = ReleasedCritic(2, IMAGE)
+    with Rng(0).scoped("initialisation"):
+        critic = ReleasedCritic(2, IMAGE)
     nn.init.normal_(critic.layers[-1].weight, generator=seeded())
     x = torch.rand(16, *IMAGE, generator=seeded())
     features = critic.layers[:-1](x)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.core.classifier import Network
 from methods.core.rng import Rng
 from methods.core.task import Scenario, StreamInfo
 from methods.core.training import masked_cross_entropy
-from methods.networks.heads import TaskHeads
+from methods.networks.heads import OtherTasks, TaskHeads
 from methods.networks.prer_cnn import PrerCnnMnist
 
 CLASSES_OF = ((3, 0), (1, 4), (2, 5))
@@ -52,8 +52,34 @@ def test_a_class_of_several_tasks_has_one_head() -> None:
     assert list(heads.heads) == ["0", "1", "3"]
     assert [head[-1].out_features for head in heads.heads.values()] == [3, 1, 2]
     assert heads(embeddings()).shape == (7, 6)
-    everything = sum(p.numel() for p in heads.parameters())
-    assert sum(p.numel() for p in heads.others(2)) == everything
+    # The third task has its classes from the first two; the last one has one more of its own.
+    served = ({"0"}, {"0", "1"}, {"0", "1"}, {"3"})
+    for task, names in enumerate(served):
+        expected = {
+            p for name, head in heads.heads.items() if name not in names for p in head.parameters()
+        }
+        assert set(heads.others(task)) == expected
+
+
+def test_tasks_with_the_same_classes_share_a_head_that_no_task_leaves_alone() -> None:
+    heads = made(((0, 1, 2), (2, 1, 0)))
+    assert heads.others(0) == heads.others(1) == []
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_what_other_tasks_have_is_put_back_and_nothing_else(linear: bool) -> None:
+    head: nn.Module = nn.Linear(8, 6) if linear else made()
+    eligible = torch.isin(torch.arange(6), torch.tensor(CLASSES_OF[1]))
+    others = OtherTasks(head, 1, eligible)
+    before = {name: p.detach().clone() for name, p in head.named_parameters()}
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter += 1
+    others.put_back()
+    for name, parameter in head.named_parameters():
+        own = eligible if linear else torch.full((len(parameter),), name.startswith("heads.1."))
+        assert torch.equal(parameter[own], before[name][own] + 1)
+        assert torch.equal(parameter[~own], before[name][~own])
 
 
 @pytest.mark.parametrize("task", [0, 1, 2])

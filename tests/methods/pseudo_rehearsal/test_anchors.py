@@ -87,7 +87,8 @@ def test_class_by_class_each_weighs_the_same() -> None:
     x = torch.zeros(30, *SHAPE, dtype=torch.uint8)
     x[:3] = 255
     held.put(Batch(x, torch.tensor([4] * 3 + [1] * 27)))
-    backbone = made(nn.Flatten(), nn.Linear(16, 2, bias=False))
+    with Rng(0).scoped("layers"):
+        backbone = made(nn.Flatten(), nn.Linear(16, 2, bias=False))
     by_class, alike = Anchors(held, backbone, by_class=True), Anchors(held, backbone)
     with torch.no_grad():
         backbone.blocks[1].weight += 0.25  # type: ignore[operator]
@@ -99,7 +100,8 @@ def test_class_by_class_each_weighs_the_same() -> None:
 
 
 def test_dropout_and_batch_norm_do_not_count_as_movement() -> None:
-    layers = (nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+    with Rng(0).scoped("layers"):
+        layers = (nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
     backbone = made(*layers).train()
     anchors = Anchors(images(), backbone)
     assert float(anchors.drift(64, "euclidean", seeded()).detach()) < 1e-6

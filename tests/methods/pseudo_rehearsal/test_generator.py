@@ -16,7 +16,9 @@ from methods.memories.buffer import Buffer
 from methods.memories.flow_layers import ActNorm
 from methods.networks import Mlp
 from methods.pseudo_rehearsal import AutoencoderConfig, EmbeddingFlowConfig, EmbeddingGenerator
+from methods.pseudo_rehearsal import generator as module
 from methods.pseudo_rehearsal.condition import Condition, EmbeddingFlow
+from methods.pseudo_rehearsal.training import Mixture
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -102,6 +104,47 @@ def test_what_is_over_is_rehearsed_or_forgotten(one: EmbeddingGenerator) -> None
         shares[name] = right(generator, 0, 1, 2), right(generator, 5, 6, 7)
     assert shares["rehearsed"][0] > 0.6 > shares["alone"][0] + 0.1
     assert min(new for _, new in shares.values()) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("classes_of", "share"),
+    [
+        (((0, 1, 2), (5,)), 1 / 4),
+        (((0, 1), (2, 3, 4), (5, 6, 7)), 3 / 8),
+        (((0, 1, 2), (0, 1, 2)), 1 / 2),  # other images of the same classes
+        (((0, 1), (1, 2), (1,)), 1 / 5),
+    ],
+)
+def test_an_image_is_of_the_task_as_often_as_it_has_classes(
+    classes_of: tuple[tuple[int, ...], ...], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[bool, float]] = []
+
+    class Noting(Mixture):
+        def __init__(self, new: Any, old: Any, share: float, draws: torch.Generator) -> None:
+            super().__init__(new, old, share, draws)
+            given.append((old is not None, share))
+
+    monkeypatch.setattr(module, "Mixture", Noting)
+    generator = made({"iterations": 1}, {"iterations": 1})
+    for task, classes in enumerate(classes_of):
+        generator.past = past_of(generator, 20) if task else None
+        generator.absorb(digits(*classes), task, Rng(0).at(task))
+    assert given[:2] == [(False, 1.0)] * 2
+    assert given[-2:] == [(True, share)] * 2  # of the autoencoder, and of the flow
+
+
+def test_statistics_are_those_of_the_task_and_of_the_past_as_they_are_now() -> None:
+    generator = made()
+    generator.absorb(digits(0, 1), 0, Rng(0).at(0))
+    past = past_of(generator, 150)
+    generator.past = past
+    generator.absorb(digits(5, 6), 1, Rng(0).at(1))
+    x = torch.cat([generator._embedded(some).x for some in (digits(5, 6), past)])
+    assert generator.units.count == len(x)
+    for found, expected in ((generator.units.mean, x.mean(0)), (generator.units.low, x.amin(0))):
+        assert found is not None
+        torch.testing.assert_close(found, expected)
 
 
 def test_flow_goes_on_and_its_scales_start_once() -> None:
