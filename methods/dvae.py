@@ -101,6 +101,7 @@ class SharedPrivateVae(Learner):
             self.network, config.scale, config.beta, config.replay_through, config.replay_loss
         )
         self.old: Rehearsed | None = None  # what the step at hand rehearses
+        self.past: Past | None = None  # while a task is learnt: who draws it
 
     @classmethod
     def check_stream(cls, config: Config, stream: StreamInfo) -> None:
@@ -112,8 +113,9 @@ class SharedPrivateVae(Learner):
         rng, self.task = self.rng.at(task.index).of("dvae"), task.index
         self.noise, self.draws = rng.generator("noise"), rng.generator("draws")
         self.network.learn_only(task.index)
-        if self.released and self._of_class:
-            return Prepended(self._past().of_each(self._of_class, self.draws), task.train)
+        self.past = self._past() if self._of_class else None
+        if self.released and self.past is not None:
+            return Prepended(self.past.of_each(self._of_class, self.draws), task.train)
         return task.train
 
     @property
@@ -130,8 +132,8 @@ class SharedPrivateVae(Learner):
     def before_step(self, first: bool, epoch: bool) -> None:
         """Draw what is replayed, where it is time."""
         due = {"task": first, "epoch": epoch, "step": True}[self.config.refresh]
-        if due and self._of_class and not self.released:
-            self.old = self._past().rehearse(self._of_class, self.draws)
+        if due and self.past is not None and not self.released:
+            self.old = self.past.rehearse(self._of_class, self.draws)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return classification loss and bounds of new images and of draws."""
@@ -141,7 +143,7 @@ class SharedPrivateVae(Learner):
 
     def remember(self, task: Task, log: Log) -> None:
         """Show draws; nothing is kept but weights."""
-        self.old = None
+        self.old = self.past = None
         self.show(task.index + 1, "generator", log)
 
     def _past(self, tasks: int | None = None) -> Past:
@@ -157,7 +159,7 @@ class SharedPrivateVae(Learner):
     def sample(
         self, n: int, *, classes: tuple[int, ...] | None = None, task: int | None = None
     ) -> Batch:
-        """Draw images evenly over classes, each with the decoder of a task that had its class.
+        """Draw images by the decoders of tasks, in expectation as many of each class of each.
 
         Raises
         ------

@@ -51,8 +51,11 @@ class GenerativeFeatureReplay(Rehearsal):
     .. math:: \alpha \, \lVert G_t(z, c) - G_{t-1}(z, c) \rVert^2
 
     holds its draws of old classes c in place (replay alignment; ``memory.alignment``, which see).
-    Features are standardised for it, so :math:`\alpha` is in those units. Any other memory with
-    classes may take its place: ``gaussian`` is what the published code calls mean replay.
+    Features are standardised for it, so :math:`\alpha` is in those units. A class that the new
+    task has as well, as all are in a domain-incremental stream, is not held: its condition c is
+    that of new features and of old ones, so draws of :math:`G_{t-1}` are shown beside the new ones.
+    Any other memory with classes may take the generator's place: ``gaussian`` is what the
+    published code calls mean replay.
 
     As there, the extractor is in eval mode from the second task on: statistics of batch norm stay
     those of the first. Squared distances are sums over dimensions, means over items; the published

@@ -27,12 +27,15 @@ class LearningWithoutForgetting(Classifier):
     with :math:`\hat p^{1/T}` and :math:`p^{1/T}` the probabilities of the classes seen before,
     softened by ``temperature`` T: those of the network as it was before the task, in eval mode, and
     those of the network as it is. The gradient of the second term is that of
-    :math:`KL(\hat p \,\|\, p)`; :math:`T^2` keeps its size whatever the temperature (Hinton et al.
-    2015, arXiv:1503.02531). Both terms are means over the batch.
+    :math:`KL(\hat p \,\|\, p)`. The factor :math:`T^2`, which keeps its size whatever the
+    temperature, is Hinton's (2015, arXiv:1503.02531) and not the paper's. Both terms are means
+    over the batch.
 
     ``replay_loss`` is w. At 1/t, with t the number of tasks seen, every task has the same weight
-    (van de Ven & Tolias 2018, arXiv:1809.10635); the paper's sum of both terms with
-    :math:`\lambda_o = 1` is 0.5 with half the learning rate. Labels are never left out: w is not 0.
+    (van de Ven & Tolias 2018, arXiv:1809.10635). The paper's sum of the cross-entropy and
+    :math:`\lambda_o` times the distillation is :math:`1 / w` times this loss where :math:`w =
+    T^2 / (T^2 + \lambda_o)`: for :math:`\lambda_o = 1` and T = 2, w = 0.8 and a learning rate
+    (of plain SGD) 1.25 times as large. Labels are never left out: w is not 0.
 
     Class-incremental, the old outputs are one softmax over the classes seen before: what was not
     among them is neither asked of the teacher nor held down in the student. Task-incremental, each

@@ -116,7 +116,8 @@ class SynapticIntelligence(Classifier):
         """Add the pull as a number only: :meth:`edit_gradients` adds its gradient."""
         terms = super().loss_terms(batch, logits)
         if self.importance:
-            terms["si"] = self.penalty().detach()
+            with torch.no_grad():
+                terms["si"] = self.penalty()
         return terms
 
     def penalty(self) -> Tensor:

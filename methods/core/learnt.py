@@ -51,7 +51,11 @@ class Learnt:
         classes: tuple[int, ...] | None = None,
         task: int | None = None,
     ) -> Wanted:
-        """Choose what to draw, evenly over pairs, in random order.
+        """Choose what to draw, evenly over pairs in expectation, in random order.
+
+        Where the number P of pairs that fit divides ``n``, each comes ``n / P`` times. Otherwise
+        ``n`` places of ``⌈n / P⌉`` rounds over all pairs are chosen at random, so that counts may
+        differ by more than one: eight of five pairs may be 2, 2, 0, 2 and 2 of them.
 
         Raises
         ------

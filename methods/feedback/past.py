@@ -66,7 +66,7 @@ class Past:
         return self.network.feedback.draw(wanted.y, context, draws)
 
     def rehearse(self, n: int, draws: torch.Generator) -> Rehearsed:
-        """Draw items evenly over what was learnt and label them."""
+        """Draw items, as often of each class and task in expectation, and label them."""
         wanted = self.learnt.choose(n, draws)
         x = self.draw(wanted, draws)
         eligible = self.eligible(wanted)

@@ -27,7 +27,8 @@ class FeatureGanConfig(WganGpConfig):
     """It is told the class of each item and asked for classes."""
     alignment: Annotated[NonNegativeFloat, Field(validate_default=True)] = 0.1
     """Weight of the squared distance of its draws from those of its frozen copy, by which it is
-    held in place *instead of* showing the copy's draws to the critic. 0: they are shown."""
+    held in place *instead of* showing the copy's draws to the critic. Draws of classes that the
+    new task has as well are shown all the same. 0: all are."""
     optimizer: OptimizerConfig = Field(
         default_factory=lambda: Adam(lr=1e-3, betas=(0.5, 0.9), reset="task")
     )

@@ -14,14 +14,25 @@ from torch.nn import functional
 class Labelled(NamedTuple):
     """Items in the units of a generator: float ``[B, *shape]``; classes int64 ``[B]``, or None.
 
-    Classes are given to networks that are conditioned on them, and to no others. ``z`` is what
-    rehearsed items were drawn from, float ``[B, latents]``, for networks that are :attr:`aligned
-    <GeneratorNetwork.aligned>`.
+    Classes are given to networks that are conditioned on them, and to no others. ``z`` is what the
+    last H of rehearsed items were drawn from, float ``[H, latents]``, for networks that are
+    :attr:`aligned <GeneratorNetwork.aligned>`: those that are to be held in place.
     """
 
     x: Tensor
     y: Tensor | None
     z: Tensor | None = None
+
+    def parted(self) -> tuple[Labelled | None, Labelled | None]:
+        """Return items without latents, and those with; None where there are none."""
+        if self.z is None or not len(self.z):
+            return Labelled(self.x, self.y), None
+        first = len(self.x) - len(self.z)
+        if not first:
+            return None, self
+        assert self.y is not None
+        shown = Labelled(self.x[:first], self.y[:first])
+        return shown, Labelled(self.x[first:], self.y[first:], self.z)
 
 
 class GeneratorNetwork(nn.Module, ABC):
@@ -51,7 +62,10 @@ class GeneratorNetwork(nn.Module, ABC):
 
     @property
     def aligned(self) -> bool:
-        """Whether :meth:`step` is given the latents of old items: :meth:`draw_of` makes both."""
+        """Whether it is given latents of old items, which :meth:`draw_of` makes, to hold them.
+
+        In :meth:`step`, of items whose class is not among those of the task at hand.
+        """
         return False
 
     def parts(self) -> Mapping[str, nn.Module]:

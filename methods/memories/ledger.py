@@ -93,6 +93,11 @@ class Ledger:
         """The classes of each task, in ascending order."""
         return classes_of(self.task, self.label)
 
+    @property
+    def newest(self) -> Tensor:
+        """The classes of the task that was added last: int64 ``[C]`` on the CPU."""
+        return self.label[self.task == self.task[-1]]
+
     def draw(
         self,
         n: int,

@@ -175,14 +175,20 @@ class NeuralMemory(GenerativeMemory):
         return Labelled(self.units.enter(batch.x), batch.y if self.config.conditional else None)
 
     def _rehearsed(self, past: NeuralMemory, n: int, draws: torch.Generator) -> Labelled:
-        """Draw ``n`` items from the frozen copy, in the units of now."""
+        """Draw ``n`` items from the frozen copy, in the units of now.
+
+        An aligned network holds draws of classes that the new task does not have. Those of others
+        come first, without latents: the task's own items are asked for by the same class.
+        """
         assert past.network is not None
         if not past.network.aligned:
             return self._entering(past.sample(n, draws))
-        y = past.ledger.draw(n, draws)[0].to(self.device)
+        y = past.ledger.draw(n, draws)[0]
+        again = torch.isin(y, self.ledger.newest)
+        y = torch.cat([y[again], y[~again]]).to(self.device)
         with torch.no_grad():
             z, x = past.network.draw_of(n, y, draws)
-        return Labelled(self.units.enter(past.units.leave(x)), y, z)
+        return Labelled(self.units.enter(past.units.leave(x)), y, z[int(again.sum()) :])
 
     def _budget(self) -> Budget:
         config = self.config

@@ -75,10 +75,12 @@ class WganGp(GeneratorNetwork):
     generator's is ``−mean D(g)``. Wasserstein GANs as a memory: Shin et al. 2017,
     arXiv:1705.08690, section 4.
 
-    With an ``alignment`` α old items are not shown to the critic. Instead the generator's draws of
-    them are held where they were before the task: ``α · mean ‖G(z, c) − G_before(z, c)‖²``, of the
-    same latents z and classes c, is the term of its loss that has the weight of old items (Liu et
-    al. 2020, arXiv:2004.09199, "replay alignment").
+    With an ``alignment`` α old items that come with their latents z are not shown to the critic.
+    Instead the generator's draws of them are held where they were before the task: ``α · mean
+    ‖G(z, c) − G_before(z, c)‖²``, of the same latents and classes c, is the term of its loss that
+    has the weight of these items (Liu et al. 2020, arXiv:2004.09199, "replay alignment"). Old
+    items of classes that the new task has as well come without: there the generator has to draw
+    new and old ones by the same c, and a critic that saw new ones alone would pull it away.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ class WganGp(GeneratorNetwork):
     least_batch : int
         Draws are made with at least as many others: where they depend on each other.
     alignment : float
-        α; 0 rehearses old items as if they were new.
+        α; 0 rehearses all old items as if they were new.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class WganGp(GeneratorNetwork):
 
     @property
     def aligned(self) -> bool:
-        """Whether draws of the past are held in place."""
+        """Whether draws of classes that are past are held in place."""
         return self.alignment > 0
 
     def parts(self) -> Mapping[str, nn.Module]:
@@ -148,8 +150,11 @@ class WganGp(GeneratorNetwork):
             between items and draws, and ``penalty``, times λ; ``generator``, its loss, and of it
             ``alignment``, weighted, where there is one.
         """
-        held = old if self.aligned else None
-        rows = _together(new, None if self.aligned else old, weight)
+        shown, held = (None, None) if old is None else old.parted()
+        share = 0.0 if old is None or held is None else len(held.x) / len(old.x)
+        of_held = (1 - weight) * share  # each old item counts alike, whichever it is
+        of_shown = weight + (1 - weight - of_held)
+        rows = _together(new, shown, weight / of_shown)
         learnt = [*self.critic.parameters()]  # and no gradients of what a penalty lies between
         terms: dict[str, Tensor] = {}
         for _ in range(self.critic_steps):
@@ -165,8 +170,8 @@ class WganGp(GeneratorNetwork):
             scores = self.critic(fake, self._code(rows.y, fake))
             loss = -torch.dot(self.per_score(rows.of_draws), scores)
             if held is not None:
-                terms["alignment"] = (1 - weight) * self.alignment * self._moved(held)
-                loss = weight * loss + terms["alignment"]
+                terms["alignment"] = of_held * self.alignment * self._moved(held)
+                loss = of_shown * loss + terms["alignment"]
             loss.backward()  # type: ignore[no-untyped-call]
         optimizers["generator"].step()
         return {name: term.detach() for name, term in (terms | {"generator": loss}).items()}
@@ -288,8 +293,8 @@ class WganGpConfig(NeuralConfig):
     """Deviation of latents, the same in training and for draws; 0.1 in the published code."""
     alignment: Annotated[NonNegativeFloat, Field(validate_default=True)] = 0.0
     """Weight of the squared distance of its draws from those of its frozen copy, which holds it in
-    place *instead of* showing the copy's draws to the critic; ``conditional`` only. 0: they are
-    shown."""
+    place *instead of* showing the copy's draws to the critic; ``conditional`` only. Draws of
+    classes that the new task has as well are shown all the same. 0: all are."""
     optimizer: OptimizerConfig = Field(
         default_factory=lambda: Adam(lr=1e-4, betas=(0.5, 0.9), reset="task")
     )

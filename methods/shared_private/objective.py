@@ -103,9 +103,11 @@ class Objective:
             network.classify(shared[rows], old.private[rows], task)
             for task, rows in old.rows.items()
         ]
-        counts = torch.tensor([len(part) for part in logits], device=shared.device)
-        eligible = network.classes_of[: len(logits)].repeat_interleave(counts, 0)
-        return masked_cross_entropy(torch.cat(logits), old.y, eligible)
+        eligible = [
+            network.classes_of[task].expand(len(part), -1)
+            for task, part in zip(old.rows, logits, strict=True)
+        ]
+        return masked_cross_entropy(torch.cat(logits), old.y, torch.cat(eligible))
 
     def _eligible(self, task: int) -> Tensor:
         """Return the classes that compete in the head of the task at hand: bool ``[classes]``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -53,19 +54,34 @@ class Past:
     @torch.no_grad()
     def draw(self, wanted: Wanted, draws: torch.Generator) -> Batch:
         """Draw an image for each, with the decoder of its task."""
-        y, tasks = wanted
-        network = self.network
+        tasks = wanted.task
+        rows = {task: (tasks == task).nonzero().squeeze(1) for task in sorted(set(tasks.tolist()))}
+        return self._draw(wanted, rows, draws)
+
+    def _draw(
+        self, wanted: Wanted, rows: Mapping[int, Tensor | slice], draws: torch.Generator
+    ) -> Batch:
+        """Draw an image for each; ``rows`` are each task's own."""
+        y, network = wanted.y, self.network
         z = normal(len(y), network.shared.dim, noise=draws, device=y.device)
         x = torch.empty(len(y), *self.stream.shape, dtype=torch.uint8, device=y.device)
-        for task in sorted(set(tasks.tolist())):
-            rows = (tasks == task).nonzero().squeeze(1)
+        for task, own in rows.items():
             decoder = network.private_of(task)
-            x[rows] = network.leave(decoder.decode(z[rows], network.condition(y[rows])))
-        return Batch(x, y, tasks)
+            x[own] = network.leave(decoder.decode(z[own], network.condition(y[own])))
+        return Batch(x, *wanted)
 
+    def rows_of_each(self, n: int) -> dict[int, slice]:
+        """Return each task's rows in what :meth:`of_each` draws: known without a look at it."""
+        rows, start = {}, 0
+        for task, labels in enumerate(self.stream.classes_of[: self.tasks]):
+            rows[task] = slice(start, start + n * len(labels))
+            start = rows[task].stop
+        return rows
+
+    @torch.no_grad()
     def of_each(self, n: int, draws: torch.Generator) -> Batch:
         """Draw ``n`` images of each class of each task, in that order."""
-        return self.draw(self.learnt.each(n), draws)
+        return self._draw(self.learnt.each(n), self.rows_of_each(n), draws)
 
     @torch.no_grad()
     def rehearse(self, of_class: int, draws: torch.Generator) -> Rehearsed:
@@ -73,11 +89,9 @@ class Past:
         x, y, _, _ = self.of_each(of_class, draws)
         assert y is not None
         network, entered = self.network, self.network.enter(x)
-        rows, private, start = {}, [], 0
-        for task, labels in enumerate(self.stream.classes_of[: self.tasks]):
-            own = slice(start, start + of_class * len(labels))
+        rows, private = self.rows_of_each(of_class), []
+        for task, own in rows.items():
             autoencoder = network.private_of(task)
             z = autoencoder.encode(entered[own]).z
             private.append(autoencoder.decode(z, network.null(len(z))))
-            rows[task], start = own, own.stop
         return Rehearsed(x, y, torch.cat(private), rows)

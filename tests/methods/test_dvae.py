@@ -32,11 +32,13 @@ class Noting(SharedPrivateVae):
         super().__init__(*args)
         self.noted: list[list[int]] = []
         self.drawn: list[Tensor] = []
+        self.drew: list[Past | None] = []
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         if self.old is not None:
             self.noted.append(self.old.y.tolist())
             self.drawn.append(self.old.x)
+            self.drew.append(self.past)
         return super().losses(batch)
 
 
@@ -123,6 +125,13 @@ def test_draws_are_renewed(refresh: str, times: int) -> None:
     assert method.noted == [[0, 0, 0, 1, 1, 1]] * 5
     drawn = torch.stack(method.drawn).flatten(1)
     assert len(drawn.unique(dim=0)) == times
+
+
+def test_who_draws_is_made_once_for_a_task_and_does_not_outlive_it() -> None:
+    method = learnt(3)
+    assert [past.tasks for past in method.drew if past is not None] == [1] * 5 + [2] * 5
+    assert len({id(past) for past in method.drew}) == 2
+    assert method.past is None
 
 
 def test_nothing_is_replayed_where_nothing_is_asked_for() -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from methods.core.rng import Rng
-from methods.core.task import Batch, Scenario, StreamInfo, Task
+from methods.core.task import Batch, Scenario, StreamInfo, Task, TensorExamples
 from methods.gfr import GenerativeFeatureReplay, distance
 from methods.glr import GenerativeLatentReplay
 from methods.memories.feature_gan import FeatureGanConfig
@@ -47,10 +47,10 @@ def learnt(tasks: int = 1, **options: Any) -> GenerativeFeatureReplay:
     return method
 
 
-def begun(**options: Any) -> tuple[GenerativeFeatureReplay, Batch]:
-    """Return a method at the first step of its second task, and the batch of that step."""
-    method, task = learnt(**options), make_task(1)
-    method.tasks_seen = 2
+def begun(tasks: int = 1, **options: Any) -> tuple[GenerativeFeatureReplay, Batch]:
+    """Return a method at the first step of the task after so many, and the batch of that step."""
+    method, task = learnt(tasks, **options), make_task(tasks)
+    method.tasks_seen = tasks + 1
     method.before_task(task)
     method.network.train()
     method.before_epoch(task, 0)
@@ -93,13 +93,19 @@ def test_an_unchanged_extractor_is_at_no_distance_and_a_moved_one_is_pulled_back
 
 
 @pytest.mark.parametrize("scenario", ["class-incremental", "task-incremental"])
-def test_the_loss_is_the_published_sum(scenario: str) -> None:
-    method, batch = begun(scenario=scenario, distillation=0.7)
+@pytest.mark.parametrize(("replay_loss", "share"), [("1/t", 1 / 3), (0.2, 0.2), ("mean", 16 / 24)])
+def test_the_loss_is_the_published_sum(
+    scenario: str, replay_loss: str | float, share: float
+) -> None:
+    """In the third task, with half as many replayed features as new ones."""
+    method, batch = begun(
+        2, scenario=scenario, distillation=0.7, replay_loss=replay_loss, replay_batch=8
+    )
     with torch.no_grad():
         for p in method.network.backbone.parameters():
             p.mul_(1.1)
     state = method.draws.get_state()
-    old = method.memory.sample(16, method.draws)
+    old = method.memory.sample(8, method.draws)
     method.draws.set_state(state)
     assert method.past is not None
     assert old.y is not None
@@ -117,11 +123,11 @@ def test_the_loss_is_the_published_sum(scenario: str) -> None:
         return -float(np.mean(said))
 
     def seen(label: int) -> Any:
-        return range(4) if scenario == "class-incremental" else CLASSES_OF[label // 2]
+        return range(6) if scenario == "class-incremental" else CLASSES_OF[label // 2]
 
     expected = {
-        "new": entropy(now, batch.y, seen) / 2,
-        "replay": entropy(old.x.double().numpy(), old.y, seen) / 2,
+        "new": share * entropy(now, batch.y, seen),
+        "replay": (1 - share) * entropy(old.x.double().numpy(), old.y, seen),
         "distillation": 0.7 * ((now - before) ** 2).sum(1).mean(),
     }
     terms = method.losses(batch)
@@ -176,6 +182,35 @@ def test_features_are_of_the_classes_they_are_drawn_of_and_stay_where_they_were(
     assert min(share_right(held, means)) > 0.9
     held.learn(tasks[1])
     assert min(share_right(held, means)) > 0.8
+
+
+def test_classes_that_come_again_are_drawn_of_both_domains() -> None:
+    """The second domain has the first one's images inverted; by the nearest mean of the class."""
+    gan = {"name": "wgan-gp", "hidden": (64,), "latents": 8, "iterations": 200, "critic_steps": 3}
+    gan |= {"optimizer": {"name": "adam", "lr": 3e-3, "betas": (0.5, 0.9), "reset": "task"}}
+    method = make(
+        "domain-incremental",
+        ((0, 1, 2), (0, 1, 2)),
+        network={"name": "mlp", "widths": [32, 16]},
+        budget={"iterations": 80, "batch_size": 32},
+        distillation=10.0,
+        memory=gan,
+    )
+    first = digits(0, 1, 2).gather(torch.arange(len(digits(0, 1, 2))))
+    assert first.y is not None
+    domains = first.x, 255 - first.x
+    for index, x in enumerate(domains):
+        method.learn(Task(index, (0, 1, 2), TensorExamples(x, first.y)))
+    features = [method.encode(x, 2) for x in domains]
+    means = torch.stack(
+        [torch.stack([f[first.y == c].mean(0) for c in range(3)]) for f in features]
+    )
+    drawn = method.replayed(600)
+    assert drawn is not None
+    x, y = drawn.batch.x, drawn.batch.y
+    assert y is not None
+    of_first = (x - means[0, y]).norm(dim=1) < (x - means[1, y]).norm(dim=1)
+    assert of_first.float().mean().item() == pytest.approx(0.5, abs=0.15)
 
 
 def test_what_is_drawn_can_be_audited_where_the_head_reads() -> None:

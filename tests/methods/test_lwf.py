@@ -20,11 +20,15 @@ TASK, DOMAIN, CLASS = Scenario
 CLASSES_OF = ((0, 1), (2, 3), (4, 5))
 
 
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def make_task(index: int, n: int = 30, scenario: Scenario = CLASS) -> Task:
-    generator = torch.Generator().manual_seed(index)
-    x = torch.randint(256, (n, 1, 3, 3), generator=generator, dtype=torch.uint8)
+    source = generator(index)
+    x = torch.randint(256, (n, 1, 3, 3), generator=source, dtype=torch.uint8)
     classes = (0, 1) if scenario is DOMAIN else CLASSES_OF[index]
-    y = torch.tensor(classes)[torch.randint(2, (n,), generator=generator)]
+    y = torch.tensor(classes)[torch.randint(2, (n,), generator=source)]
     return Task(index, classes, TensorExamples(x, y))
 
 
@@ -115,6 +119,20 @@ def test_loss_is_that_of_the_recorded_outputs(scenario: Scenario, temperature: f
             assert float(terms["distillation"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("old", "temperature", "weight"), [(1.0, 2.0, 0.8), (3.0, 1.5, 3 / 7)])
+def test_the_papers_sum_is_ours_at_another_rate(
+    old: float, temperature: float, weight: float
+) -> None:
+    """CE + λ_o KD of eq. 3, which has no T², is 1 / w times the loss: 1.25 at λ_o = 1 and T = 2."""
+    lwf = learnt(2, temperature=temperature, replay_loss=weight)
+    batch, said, logits, terms = lwf.steps[-1]
+    right = log_softmax(logits.double().numpy()[:, :4], 1)[range(10), batch.y.tolist()]
+    before, now = (z.double().numpy()[:, :2] / temperature for z in (said, logits))
+    kept = -(softmax(before, 1) * log_softmax(now, 1)).sum(1).mean()
+    loss = float(torch.stack(list(terms.values())).sum().detach())
+    assert loss / weight == pytest.approx(-right.mean() + old * kept, rel=1e-5)
+
+
 @pytest.mark.parametrize("scenario", list(Scenario))
 def test_gradient_is_the_difference_of_probabilities(scenario: Scenario) -> None:
     """T (now - before) of each old softmax, 0 for all other outputs."""
@@ -122,7 +140,8 @@ def test_gradient_is_the_difference_of_probabilities(scenario: Scenario) -> None
     task = make_task(2, scenario=scenario)
     lwf.before_task(task)
     batch = task.train.gather(torch.arange(30))
-    logits = lwf.recorded + torch.randn(30, 2 if scenario is DOMAIN else 6)
+    noise = torch.randn(30, 2 if scenario is DOMAIN else 6, generator=generator(5))
+    logits = lwf.recorded + noise
     logits.requires_grad_()
     (gradient,) = torch.autograd.grad(lwf.distance(batch, logits), logits)
     expected, heads = torch.zeros_like(logits), old_outputs(scenario, 2)
@@ -143,7 +162,7 @@ def test_nothing_pulls_where_the_outputs_are_what_they_were(scenario: Scenario) 
     assert all(float(g.abs().max()) < 1e-6 for g in torch.autograd.grad(loss, parameters))
     with torch.no_grad():
         for p in parameters:
-            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+            p.add_(0.3 * torch.randn(p.shape, generator=generator(1)))
     farther = lwf.distance(batch, lwf.network(batch.x))
     assert float(farther.detach()) > float(loss.detach()) + 1e-3
 

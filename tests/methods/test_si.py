@@ -207,6 +207,18 @@ def test_pull_is_the_gradient_of_the_penalty() -> None:
         torch.testing.assert_close(parameter.grad, gradient + closed, rtol=1e-4, atol=1e-6)
 
 
+def test_the_number_that_is_reported_keeps_nothing_for_a_backward_pass() -> None:
+    si, task = learnt(2, SynapticIntelligence), make_task(2)
+    si.before_task(task)
+    move(si)
+    batch, kept = task.train.gather(torch.arange(10)), []
+    logits = si.network(batch.x).detach()
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: None):
+        terms = si.loss_terms(batch, logits)
+    assert kept == []
+    assert torch.equal(terms["si"], si.penalty().detach())
+
+
 def test_training_is_that_of_an_explicit_penalty() -> None:
     """As if the term were in the loss that autograd differentiates."""
 

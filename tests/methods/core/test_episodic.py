@@ -30,6 +30,7 @@ def test_each_task_has_an_equal_share_that_never_changes() -> None:
         assert memory.task.tolist() == [k for k in range(index + 1) for _ in range(23 // TASKS)]
         numbers = memory.x[memory.task == index][:, 0, 0, 1].long()
         assert len(numbers.unique()) == 5
+        assert sorted(numbers.tolist()) != list(range(5))  # any of the task's, not its first
         assert torch.equal(memory.x[memory.task == index], all_of_it.x[numbers])
         assert torch.equal(memory.y[memory.task == index].long(), all_of_it.y[numbers])
         first = memory.x[:5].clone() if first is None else first

@@ -12,8 +12,8 @@ STREAM = StreamInfo(Scenario.TASK_INCREMENTAL, 3, (1, 2, 2), 5, ((3, 1), (0, 2, 
 LEARNT = Learnt(STREAM, 2, torch.device("cpu"))
 
 
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def test_each_class_of_each_task_comes_in_order() -> None:
@@ -32,6 +32,18 @@ def test_choices_are_even_over_what_was_asked_for() -> None:
     assert (y.unique().tolist(), task.unique().tolist()) == ([1, 3], [0])
     y, task = LEARNT.choose(9, generator(), classes=(3,), task=1)
     assert (y.tolist(), task.tolist()) == ([3] * 9, [1] * 9)
+
+
+def test_choices_that_do_not_divide_are_even_in_expectation() -> None:
+    """Eight of five pairs: at most two of each, 1.6 on average, and 2, 2, 0, 2 and 2 at times."""
+    counts = []
+    for seed in range(400):
+        y, task = LEARNT.choose(8, generator(seed))
+        counts.append((5 * task + y).bincount(minlength=10)[[1, 3, 5, 7, 8]])
+    each = torch.stack(counts)
+    assert each.sum(1).unique().tolist() == [8]
+    assert each.unique().tolist() == [0, 1, 2]
+    torch.testing.assert_close(each.float().mean(0), torch.full((5,), 1.6), atol=0.1, rtol=0)
 
 
 def test_the_order_is_random() -> None:

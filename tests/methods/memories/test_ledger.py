@@ -38,6 +38,7 @@ def test_tasks_and_their_classes() -> None:
     ledger = filled()
     assert list(ledger.tasks.items()) == [(0, 180), (2, 120), (3, 100)]
     assert ledger.classes_of == {0: (0, 1), 2: (0, 5), 3: (3,)}
+    assert ledger.newest.tolist() == [3]
     assert not Ledger().tasks
     assert not Ledger().classes_of
     task, other = torch.tensor([4, 4, 1]), torch.tensor([7, 2, 7])

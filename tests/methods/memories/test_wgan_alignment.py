@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -99,6 +100,72 @@ def test_the_critic_is_shown_new_items_alone() -> None:
     other = network.step(new, None, 1.0, still(network), seeded())
     assert one["critic"] == other["critic"]
     assert "alignment" not in other
+
+
+def test_items_without_latents_are_shown_and_the_others_held() -> None:
+    """Each old item counts alike: here 3 of 8 are shown, of a class that the new task has too."""
+    network = made()
+    new, old = halves(network, 0.5)
+    assert old.y is not None
+    assert old.z is not None
+    mixed = Labelled(old.x, torch.cat([torch.full((3,), 2), old.y[3:]]), old.z[3:])
+    shown = Labelled(mixed.x[:3], torch.full((3,), 2))
+    with torch.no_grad():  # those held are draws of their class, 0.5 away from where they are
+        moved = network.generator(network.condition(old.y[3:], old.z[3:])) - old.x[3:]
+    terms = network.step(new, mixed, 0.25, still(network), seeded(3))
+    assert float(terms["alignment"]) == pytest.approx(0.75 * 5 / 8 * 2.0 * 1.5, rel=1e-5)
+    assert moved.square().sum(1).mean().item() == pytest.approx(1.5, rel=1e-5)
+    of_shown = 0.25 + 0.75 * 3 / 8
+    both = network.step(new, shown, 0.25 / of_shown, still(network), seeded(3))
+    for name in ("critic", "wasserstein", "penalty"):
+        torch.testing.assert_close(terms[name], both[name])
+    expected = of_shown * both["generator"] + terms["alignment"]
+    torch.testing.assert_close(terms["generator"], expected)
+    assert "alignment" not in both
+
+
+def test_where_all_classes_come_again_nothing_is_held() -> None:
+    """Byte for byte as without an alignment: a class is asked for in both places by one code."""
+    states = []
+    for alignment in (0.0, 1.0):
+        memory = remembering(alignment=alignment, iterations=10)
+        for task, shift in enumerate((0.0, 4.0)):
+            memory.absorb(items(0, 1, shift=shift), task, Rng(0).at(task))
+        states.append(memory.state_dict())
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+class Noting(WganGp):
+    """Writes down what it is shown."""
+
+    def __init__(self, network: WganGp) -> None:
+        super().__init__(network.shape, network.critic, network.generator, 4, 4, alignment=1.0)
+        self.noted: list[Labelled] = []
+
+    def step(self, new: Labelled, old: Labelled | None, *rest: Any) -> dict[str, Tensor]:
+        assert old is not None
+        self.noted.append(old)
+        return super().step(new, old, *rest)
+
+
+def test_a_memory_holds_draws_of_classes_that_do_not_come_again() -> None:
+    memory = remembering(alignment=1.0, iterations=5, clamp=False)
+    memory.absorb(items(0, 1, 2), 0, Rng(0).at(0))
+    assert isinstance(memory.network, WganGp)
+    before, units = copy.deepcopy(memory.network), copy.copy(memory.units)
+    memory.network = noting = Noting(memory.network)
+    memory.absorb(items(1, 3, shift=2.0), 1, Rng(0).at(1))
+    assert len(noting.noted) == 5
+    for old in noting.noted:
+        assert old.y is not None
+        assert old.z is not None
+        first = len(old.y) - len(old.z)
+        assert old.y[:first].tolist() == [1] * first
+        assert set(old.y[first:].tolist()) == {0, 2}
+        assert 5 <= first <= 6  # a third of 16
+        with torch.no_grad():
+            drawn = units.leave(before.generator(before.condition(old.y[first:], old.z)))
+        torch.testing.assert_close(memory.units.enter(drawn), old.x[first:])
 
 
 def means(memory: NeuralMemory) -> Tensor:

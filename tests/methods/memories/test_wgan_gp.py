@@ -62,7 +62,9 @@ def weights(network: nn.Module) -> list[Tensor]:
 def test_penalty_of_a_linear_critic() -> None:
     direction = torch.tensor([[3.0, 0.0], [0.0, 4.0]])  # of norm 5
     x, g = torch.rand(2, 7, 2, 2, generator=seeded())
-    each = gradient_penalties(lambda at: (at * direction).sum((1, 2)), x, g, torch.rand(7))
+    each = gradient_penalties(
+        lambda at: (at * direction).sum((1, 2)), x, g, torch.rand(7, generator=seeded(1))
+    )
     torch.testing.assert_close(each, torch.full((7,), 16.0))
 
 
@@ -92,8 +94,9 @@ def test_each_penalty_is_of_its_own_pair(kind: str) -> None:
 def test_a_critic_without_slope_has_a_finite_gradient() -> None:
     critic = nn.Linear(4, 1)
     nn.init.zeros_(critic.weight)
-    x = torch.rand(3, 4)
-    gradient_penalties(lambda at: critic(at).squeeze(1), x, x, torch.rand(3)).sum().backward()  # type: ignore[no-untyped-call]
+    x, share = torch.rand(3, 4, generator=seeded()), torch.rand(3, generator=seeded(1))
+    each = gradient_penalties(lambda at: critic(at).squeeze(1), x, x, share)
+    each.sum().backward()  # type: ignore[no-untyped-call]
     assert critic.weight.grad is not None
     assert critic.weight.grad.isfinite().all()
 
@@ -232,7 +235,9 @@ def test_latents_have_the_same_deviation_in_training_and_draws() -> None:
             seen.append(z.std().item())
             return super().forward(z)
 
-    network = WganGp((4,), MlpCritic(4, (4,)), Spy(200, 4), 200, noise_std=0.1, critic_steps=1)
+    with Rng(0).scoped("initialisation"):
+        parts = MlpCritic(4, (4,)), Spy(200, 4)
+    network = WganGp((4,), *parts, 200, noise_std=0.1, critic_steps=1)
     network.step(items(network, 50, 1), None, 1.0, optimizers(network, WganGpConfig()), seeded())
     network.draw(50, None, seeded())
     assert seen == [pytest.approx(0.1, rel=0.05)] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,14 @@ from methods.memories.wgan_networks import (
 )
 
 PUBLISHED_CRITIC = 2_758_593
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """The same networks and items in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 def count(module: nn.Module) -> int:
@@ -38,7 +48,6 @@ def test_the_published_critic_with_a_score_for_each_image() -> None:
 
 
 def test_published_initialisation() -> None:
-    torch.manual_seed(0)
     for network in (ConvGenerator(100, 8, (1, 32, 32)), ConvCritic(16, (1, 32, 32))):
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -54,7 +63,6 @@ def test_published_initialisation() -> None:
 def test_critics_have_a_score_for_each_item_from_it_alone(
     rows: int, shape: tuple[int, int, int], classes: int
 ) -> None:
-    torch.manual_seed(0)
     x = torch.rand(rows, *shape)
     code = functional.one_hot(torch.arange(rows) % 4, 4).float() if classes else None
     for critic in (ConvCritic(4, shape, classes), MlpCritic(x[0].numel() + classes, (8,))):
@@ -66,7 +74,6 @@ def test_critics_have_a_score_for_each_item_from_it_alone(
 
 
 def test_scores_depend_on_the_class() -> None:
-    torch.manual_seed(0)
     x = torch.rand(1, 1, 16, 16).expand(2, -1, -1, -1)
     for critic in (ConvCritic(4, (1, 16, 16), 2), MlpCritic(256 + 2, (8,))):
         one, other = critic(x, torch.eye(2)).detach()
@@ -85,7 +92,6 @@ def test_generators_draw_images_of_any_size(shape: tuple[int, int, int], running
 
 
 def test_an_image_is_the_centre_of_what_is_drawn() -> None:
-    torch.manual_seed(0)
     whole = ConvGenerator(5, 2, (1, 32, 32))
     part = ConvGenerator(5, 2, (1, 28, 26))
     part.load_state_dict(whole.state_dict())

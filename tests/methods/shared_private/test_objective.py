@@ -163,6 +163,27 @@ def test_published_replay_asks_the_head_at_hand_for_old_classes(
     torch.testing.assert_close(replayed, SCALE * error[7:].mean() / 2)
 
 
+def test_as_released_a_head_chooses_among_the_classes_of_all_tasks(
+    network: SharedPrivateNetwork, batch: Batch
+) -> None:
+    assert batch.y is not None
+    logits = network(batch.x, 2, network.condition(batch.y), network.noise(7))
+    among_all = functional.cross_entropy(logits, batch.y)
+    torch.testing.assert_close(released_terms(network, batch, 2)["new"], among_all)
+    assert among_all > functional.cross_entropy(logits[:, 4:], batch.y - 4) + 0.1
+
+
+@pytest.mark.parametrize("through", ["own", "current"])
+def test_a_step_waits_for_no_device(through: str, network: SharedPrivateNetwork) -> None:
+    """A device without values: whoever looks at one fails."""
+    network.to("meta")
+    old = Past(network, STREAM, 2).rehearse(3, generator(2))
+    x = torch.empty(7, 1, 8, 8, dtype=torch.uint8, device="meta")
+    batch = Batch(x, torch.empty(7, dtype=torch.int64, device="meta"))
+    terms = objective(network, through=through).terms(batch, 2, generator(3), old)
+    assert all(term.shape == () for term in terms.values())
+
+
 @pytest.mark.parametrize("through", ["own", "current"])
 def test_no_label_reaches_what_is_classified(
     through: str, network: SharedPrivateNetwork, batch: Batch, old: Rehearsed

@@ -59,6 +59,8 @@ def test_every_class_of_every_past_task_is_rehearsed_as_often(past: Past) -> Non
         expected = part.decode(mean, torch.zeros(len(mean), 5))
         torch.testing.assert_close(old.private[rows], expected)
     assert not old.private.requires_grad
+    asked = past.draw(past.learnt.each(2), generator(0))
+    assert torch.equal(old.x, asked.x)
 
 
 def test_released_batches_come_in_stored_order_and_drop_what_is_over() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -16,6 +18,14 @@ PUBLISHED = {
     "CIFAR-100": ((3, 32, 32), 100, 20, 13_790_903),
     "mini-ImageNet": ((3, 84, 84), 100, 20, 4_107_152),
 }
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """The same networks and items in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 def stream(shape: tuple[int, int, int], classes: int, tasks: int) -> StreamInfo:
@@ -57,9 +67,7 @@ def test_other_shapes_are_refused_in_one_line(shape: tuple[int, int, int]) -> No
 def test_there_is_no_activation_function_but_where_it_is_asked_for() -> None:
     """At the means of the codes all is affine: f(x) + f(y) = f(x + y) + f(0)."""
     for activation, affine in (("none", True), ("relu", False)):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            network = SharedPrivateNetwork(stream((1, 8, 8), 4, 2), activation)  # type: ignore[arg-type]
+        network = SharedPrivateNetwork(stream((1, 8, 8), 4, 2), activation)  # type: ignore[arg-type]
         x = torch.randint(100, (2, 1, 8, 8), generator=torch.Generator().manual_seed(1))
         images = torch.cat([x, x[:1] + x[1:], torch.zeros_like(x[:1])]).to(torch.uint8)
         one, other, both, none = network(images, 0)
