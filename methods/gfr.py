@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationInfo, field_validator
 from torch import Tensor
 
 from methods.core.log import Log
@@ -73,6 +73,10 @@ class GenerativeFeatureReplay(Rehearsal):
         memory: FeatureMemory = Field(default_factory=FeatureGanConfig)
         """What draws features: ``wgan-gp``, conditional as it comes, or another memory that knows
         the classes of its draws."""
+        depth: NonNegativeInt | None = Field(default=None, validate_default=True)
+        """Behind all blocks. It follows, and cannot be given."""
+        replay_labels: Labels | None = Field(default=None, validate_default=True)
+        """The class that a feature was drawn of. It follows, and cannot be given."""
         distillation: Annotated[NonNegativeFloat, Field(validate_default=True)] = _DISTILLATION
         """Weight λ of the squared distance of a new image's features from those before the task;
         without meaning where all blocks are frozen."""
