@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 SPACE ?= quickstart
 
-.PHONY: sweep test format docs dist clean help
+.PHONY: sweep test test-sweeps test-rest format docs dist clean help
 
 sweep: $(VENV)/.installed  ## run a search space, print its leaderboard
 	$(BIN)/engram run $(SPACE)
@@ -13,7 +13,13 @@ test: $(VENV)/.installed-test  ## linters, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-sweeps test-rest
+
+test-sweeps: $(VENV)/.installed-test
+	$(BIN)/pytest -m sweeps
+
+test-rest: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not sweeps"
 
 format: $(VENV)/.installed-test  ## mend what linters can mend
 	$(BIN)/ruff check --fix .
