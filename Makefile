@@ -13,13 +13,14 @@ test: $(VENV)/.installed-test  ## linters, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pytest -m alone
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-sweeps test-rest
 
 test-sweeps: $(VENV)/.installed-test
 	$(BIN)/pytest -m sweeps
 
 test-rest: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not sweeps"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not sweeps and not alone"
 
 format: $(VENV)/.installed-test  ## mend what linters can mend
 	$(BIN)/ruff check --fix .

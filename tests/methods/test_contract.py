@@ -38,6 +38,8 @@ from methods.networks import Backbone, Mlp
 from methods.replay import Replay
 from orchestrator.check import CASES, make_subject
 
+pytestmark = pytest.mark.alone  # other work on the same core adds to processor time
+
 #: Processor time that all checks of one method may take.
 SECONDS = 6.0
 

@@ -326,7 +326,7 @@ def test_a_sweep_with_a_budget_stands_beside_that_of_the_whole_file(
 def test_lists_show_budgets_and_published_figures(
     answer: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(SPACE + "paper: Someone 2020\n")
+    path = write(SPACE + "paper: Someone 2020\n").name  # a long path would be wrapped
     status, out, _ = answer("list", "search-spaces", path)
     assert status == 0
     for text in ("deep\nAll of it.", "paper: Someone 2020", "published:\n", "  naive: 0.2\n"):
