@@ -19,6 +19,7 @@ from orchestrator.errors import UserError
 from orchestrator.results import ResultsStore, record_name
 from orchestrator.setups import told_apart
 from orchestrator.storage import Storage, StorageFailure
+from orchestrator.terminal import say
 from orchestrator.trial_view import trial_name
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def print_sweep(sweep: Sweep, storage: Storage, mlflow: bool, console: Console) 
     plan, outcome = sweep.plan, sweep.outcome
     console.print(TerminalReport(sweep.leaderboard))
     done = len(plan.trials) - len(outcome.pending)
-    _say(
+    say(
         console,
         f"\n{plan.space.name}: {done} of {len(plan.trials)} trials done, {outcome.ran} of them now",
     )
@@ -49,23 +50,23 @@ def print_sweep(sweep: Sweep, storage: Storage, mlflow: bool, console: Console) 
         text = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
         # One that raised an error, if there is one, has the most to tell.
         first = min(unfinished, key=lambda trial: (unfinished[trial] != "error", trial))
-        _say(console, f"Did not finish: {text}; see why: {_this_command()} show {first}{where}")
+        say(console, f"Did not finish: {text}; see why: {_this_command()} show {first}{where}")
         if "error" in counts:
-            _say(console, "The same command with --retry runs those again that raised an error.")
+            say(console, "The same command with --retry runs those again that raised an error.")
     if outcome.pending:
-        _say(console, "The same command goes on with what is missing.")
-    _say(console, "Leaderboard saved: " + ", ".join(sweep.files))
+        say(console, "The same command goes on with what is missing.")
+    say(console, "Leaderboard saved: " + ", ".join(sweep.files))
     if plan.space.keep.model:
         _say_what_is_kept(outcome.outcomes, storage, console)
     if outcome.tracking_failure:
-        _say(console, f"MLflow is incomplete ({outcome.tracking_failure}); the results are not.")
-        _say(
+        say(console, f"MLflow is incomplete ({outcome.tracking_failure}); the results are not.")
+        say(
             console,
             f"{_this_command()} sync {plan.space.name}{where} writes what is missing there; the "
             "same command does too.",
         )
     elif mlflow:
-        _say(console, f"Compare the runs in MLflow: {_this_command()} ui {plan.space.name}")
+        say(console, f"Compare the runs in MLflow: {_this_command()} ui {plan.space.name}")
 
 
 def _say_what_is_kept(outcomes: Mapping[str, str], storage: Storage, console: Console) -> None:
@@ -74,9 +75,9 @@ def _say_what_is_kept(outcomes: Mapping[str, str], storage: Storage, console: Co
     without = [trial for trial in finished if trial not in kept]
     if len(without) < len(finished):
         where = storage.path(model_name("ID"))
-        _say(console, f"Trained methods kept: {where}; in Python: engram.load(ID)")
+        say(console, f"Trained methods kept: {where}; in Python: engram.load(ID)")
     if without:
-        _say(
+        say(
             console,
             f"Finished trials that were done before, without a model: {len(without)}; to run one "
             f"again, delete its record: {storage.path(record_name(min(without)))}",
@@ -117,7 +118,7 @@ def write_leaderboard(
                 plain.print(TerminalReport(table))
             text = captured.get()
         _writable(output, lambda: output.write_text(text, encoding="utf-8"))
-    _say(console, f"{output}: {len(table)} rows")
+    say(console, f"{output}: {len(table)} rows")
 
 
 def write_report(page: str, output: Path, console: Console) -> None:
@@ -125,7 +126,7 @@ def write_report(page: str, output: Path, console: Console) -> None:
     from orchestrator.leaderboard import write_text
 
     _writable(output, lambda: write_text(page, output))
-    _say(console, f"{output}: open it in a browser; it needs no network")
+    say(console, f"{output}: open it in a browser; it needs no network")
 
 
 def store_report(page: str, storage: Storage, name: str, console: Console) -> None:
@@ -136,7 +137,7 @@ def store_report(page: str, storage: Storage, name: str, console: Console) -> No
         raise
     except OSError as error:
         raise UserError(f"{storage.path(name)}: cannot be written ({error.strerror})") from None
-    _say(console, f"{storage.path(name)}: open it in a browser; it needs no network")
+    say(console, f"{storage.path(name)}: open it in a browser; it needs no network")
 
 
 def _writable(path: Path, write: Any) -> None:
@@ -203,10 +204,10 @@ def print_sources(data: Path, console: Console) -> None:
     console.print(table)
     for row in rows:  # below the table, where a narrow column does not cut the command
         if row.command is not None:
-            _say(console, f"{row.state}: {row.command}")
+            say(console, f"{row.state}: {row.command}")
         elif row.by_hand is not None:
-            _say(console, f"{row.state}: {row.name}: {row.by_hand}; see docs/data.md")
-    _say(console, f"Datasets are streams made of sources: {name_forms()}; such as split-digits")
+            say(console, f"{row.state}: {row.name}: {row.by_hand}; see docs/data.md")
+    say(console, f"Datasets are streams made of sources: {name_forms()}; such as split-digits")
 
 
 def _table(*columns: str) -> Table:
@@ -223,7 +224,3 @@ def _row(table: Table, *cells: str) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.4f}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

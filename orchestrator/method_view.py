@@ -11,6 +11,7 @@ from orchestrator.errors import UserError, unknown
 from orchestrator.reference.docstrings import read_docstring
 from orchestrator.reference.options import option_rows
 from orchestrator.space.view import first_sentence
+from orchestrator.terminal import say
 
 
 def print_method(name: str, console: Console) -> None:
@@ -28,7 +29,7 @@ def print_method(name: str, console: Console) -> None:
     lines += [f"paper: {cls.paper}"] * bool(cls.paper)
     lines += [f"scenarios: {', '.join(sorted(cls.scenarios))}", ""]
     for line in lines:
-        _say(console, line)
+        say(console, line)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("option", "default", "meaning"):
         table.add_column(column, overflow="fold")
@@ -36,8 +37,4 @@ def print_method(name: str, console: Console) -> None:
         cells = option.strip("`"), default.replace("`", ""), first_sentence(meaning)
         table.add_row(*map(Text, cells))
     console.print(table)
-    _say(console, "\nOptions of memories, networks and optimizers: docs/methods.md")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(console, "\nOptions of memories, networks and optimizers: docs/methods.md")

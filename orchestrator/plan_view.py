@@ -15,6 +15,7 @@ from orchestrator.checkpoints import Checkpoints
 from orchestrator.plan import Plan
 from orchestrator.results import ResultsStore
 from orchestrator.setups import told_apart
+from orchestrator.terminal import say
 from orchestrator.trial import Trial, identifying_columns
 
 #: Trials that a plan lists unless all are asked for.
@@ -93,23 +94,23 @@ def print_plan(plan: Plan, states: Mapping[str, State], console: Console, every:
     ]
     console.print(_table(rows, console))
     if len(shown) < len(plan.trials):
-        _say(console, f"… and {len(plan.trials) - len(shown):,} more; --all lists every one")
-    _say(console, f"\n{plan.space.name}: {len(plan.trials):,} unique trials: {_totals(states)}")
-    _say(console, f"  grid of {plan.points:,} points")
+        say(console, f"… and {len(plan.trials) - len(shown):,} more; --all lists every one")
+    say(console, f"\n{plan.space.name}: {len(plan.trials):,} unique trials: {_totals(states)}")
+    say(console, f"  grid of {plan.points:,} points")
     again = plan.points - len(plan.trials)
     if again:
-        _say(console, f"  {again:,} of them are trials listed already:")
+        say(console, f"  {again:,} of them are trials listed already:")
     for line in plan.collapsed:
-        _say(console, f"    {line}")
+        say(console, f"    {line}")
     if plan.skipped:
         points = "1 point is" if plan.skipped_points == 1 else f"{plan.skipped_points:,} points are"
-        _say(console, f"  {points} skipped:")
+        say(console, f"  {points} skipped:")
     for line in plan.skipped:
-        _say(console, f"    {line}")
+        say(console, f"    {line}")
     if plan.unused:
-        _say(console, "  left out, because beside the other options they have no meaning:")
+        say(console, "  left out, because beside the other options they have no meaning:")
     for line in plan.unused:
-        _say(console, f"    {line}")
+        say(console, f"    {line}")
 
 
 def _totals(states: Mapping[str, State]) -> str:
@@ -165,7 +166,3 @@ def _broken(label: str, width: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from orchestrator.pictures import grid_png
 from orchestrator.results import Record, ResultsStore
 from orchestrator.samples import Samples
 from orchestrator.storage.atomic import replacing
+from orchestrator.terminal import say
 from orchestrator.trial_view import find_trial, trial_name
 
 #: Pixels of an image's longer side in the picture, at least; images of a class, at most.
@@ -96,9 +97,9 @@ def write_samples(
     what = f" of {_listed(drawn.classes)}" if drawn.classes else ""
     of_task = f", of task {task}" if task is not None and drawn.classes else ""
     images, learned = _counted(len(drawn.x), "image"), _counted(method.tasks_learned, "task")
-    _say(console, f"{path}: {images}{what}{of_task}, from {name} after {learned}")
+    say(console, f"{path}: {images}{what}{of_task}, from {name} after {learned}")
     if drawn.note:
-        _say(console, drawn.note)
+        say(console, drawn.note)
 
 
 def _logged(record: Record, store: ResultsStore) -> str:
@@ -125,7 +126,7 @@ def _loaded(
         except UserError as error:
             raise UserError(f"{error}{logged}") from error
     for warning in warned:
-        _say(console, str(warning.message))
+        say(console, str(warning.message))
     return method
 
 
@@ -209,7 +210,3 @@ def _counted(n: int, what: str) -> str:
 
 def _listed(classes: Sequence[int]) -> str:
     return f"class{'es' * (len(classes) > 1)} {', '.join(map(str, classes))}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -47,3 +47,8 @@ class PlainConsole(Console):
             if segment.control is None and (text := printable(segment.text)) != segment.text:
                 segment = Segment(text, segment.style)
             yield segment
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: brackets are no markup, and long lines are the terminal's to wrap."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

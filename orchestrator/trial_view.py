@@ -22,6 +22,7 @@ from orchestrator.results import Record, ResultsStore
 from orchestrator.samples import Samples
 from orchestrator.setups import told_apart
 from orchestrator.storage import Storage
+from orchestrator.terminal import say
 
 #: Columns of a record that are shown with the settings.
 _ORIGIN = ("seed", "torch", "device", "threads", "data", "code", "host", "gpu", "commit", "started")
@@ -47,7 +48,7 @@ def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
     record = find_trial(wanted, store)
     curves = read_curves(store.storage, record["id"])
     cause = f": {record['cause']}" if record["cause"] else ""
-    _say(console, f"{trial_name(record)}   ({record['id']})\n{record['outcome']}{cause}\n")
+    say(console, f"{trial_name(record)}   ({record['id']})\n{record['outcome']}{cause}\n")
     numbers = (_matrix(record), _curves(curves), _audit(record), _flags(record))
     shown = (*numbers, _measures(record), _settings(record))
     for part in (*shown, _files(record["id"], store.storage)):
@@ -55,7 +56,7 @@ def print_trial(wanted: str, store: ResultsStore, console: Console) -> None:
             console.print(part)
             console.print()
     if record["traceback"]:
-        _say(console, record["traceback"])
+        say(console, record["traceback"])
 
 
 def trial_name(record: Record) -> str:
@@ -217,7 +218,3 @@ def _pairs(name: str, right: bool = False) -> Table:
     table.add_column(name)
     table.add_column("value", justify="right" if right else "left", overflow="fold")
     return table
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

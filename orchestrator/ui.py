@@ -19,6 +19,7 @@ from rich.console import Console
 from orchestrator.credentials import without_credentials
 from orchestrator.errors import UserError, did_you_mean
 from orchestrator.search_space import sweep_name
+from orchestrator.terminal import say
 from orchestrator.tracking.client import connect, reason, shown_uri, tracking_uri
 from orchestrator.tracking.search import SWEEP_TAG
 
@@ -52,7 +53,7 @@ def serve(space: str | None, port: int, console: Console) -> None:
     except MlflowException as error:
         raise UserError(f"{shown_uri(uri)}: cannot be asked ({reason(error)})") from None
     if running:
-        _say(console, link)
+        say(console, link)
         return
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -123,10 +124,10 @@ def _run_server(uri: str, port: int, base: str, link: str, console: Console) -> 
     )
     try:
         _wait_for(f"{base}/health", server)
-        _say(console, f"MLflow runs on {base}; this sweep's comparison:\n{link}\nCtrl-C stops it.")
+        say(console, f"MLflow runs on {base}; this sweep's comparison:\n{link}\nCtrl-C stops it.")
         server.communicate()
     except KeyboardInterrupt:
-        _say(console, "stopped")
+        say(console, "stopped")
     finally:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGTERM)
@@ -146,7 +147,3 @@ def _wait_for(address: str, server: subprocess.Popen[str]) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise UserError(f"MLflow's server did not answer within {_PATIENCE} s")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.results import Record, ResultsStore
 from orchestrator.search_space import parse_space
 from orchestrator.space.yaml_file import YamlFile
+from orchestrator.terminal import say
 from orchestrator.trial import Trial
 from orchestrator.trial_view import trial_name
 
@@ -68,33 +69,33 @@ def print_why(
         record = _recorded(wanted, store)
         if record is None:
             raise UserError(_nothing(wanted, store, space, plans, left_out))
-        _say(console, f"{trial_name(record)} ({record['id']}) {_ended(record)}")
-        _say(console, "No search space plans it now." if plans else "")
+        say(console, f"{trial_name(record)} ({record['id']}) {_ended(record)}")
+        say(console, "No search space plans it now." if plans else "")
         return
     trial = found.trial
     record = next(iter(store.records([trial.id])), None)
     title = f"{trial.config.name} ({trial.id})"
     if record is not None:
-        _say(console, f"{title} {_ended(record)}")
+        say(console, f"{title} {_ended(record)}")
         return
-    _say(console, f"{title} has not been run{_begun(trial, store)}.")
+    say(console, f"{title} has not been run{_begun(trial, store)}.")
     nearest = nearest_finished(trial, found.plan.environment, store)
     if nearest is None:
-        _say(
+        say(
             console, f"No trial in {store.storage.shown} has finished that it could be compared to."
         )
         return
     record = nearest.record
-    _say(
+    say(
         console,
         f"Nearest finished trial: {trial_name(record)} ({record['id']}), recorded {_when(record)}. "
         "They differ in",
     )
     width = max((len(difference.name) for difference in nearest.differences), default=0)
     for difference in nearest.differences:
-        _say(console, f"  {difference.name:<{width}}   {difference.text}")
+        say(console, f"  {difference.name:<{width}}   {difference.text}")
     if not nearest.differences:
-        _say(console, "  how the configuration is written: options that are not set, or were not")
+        say(console, "  how the configuration is written: options that are not set, or were not")
 
 
 def _ended(record: Record) -> str:
@@ -201,7 +202,3 @@ def _nothing(
         others = f", nor can {len(left_out) - 1} more" if len(left_out) > 1 else ""
         message += f" (sweep {name} cannot be planned: {why}{others})"
     return f"{message}; give its search space: engram why {shlex.quote(wanted)} SPACE"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

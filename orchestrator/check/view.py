@@ -31,6 +31,7 @@ from orchestrator.check.runs import (
     seconds_per_task,
 )
 from orchestrator.errors import UserError, unknown
+from orchestrator.terminal import say
 
 #: Different failures of one check that are shown; checks that are asked for again.
 _SHOWN = 3
@@ -98,7 +99,7 @@ def _check(
     console.print(_verdict(method, findings, scenarios, cases, seconds), soft_wrap=True)
     if 0 < len(broken) <= _SHOWN:
         words = [f"--only {finding.check.name}" for finding in broken]
-        _say(console, f"Again: engram check {shlex.quote(wanted)} {' '.join(words)}")
+        say(console, f"Again: engram check {shlex.quote(wanted)} {' '.join(words)}")
     console.print()
     return not broken
 
@@ -107,9 +108,9 @@ def _print_head(method: type[Method], refused: Iterable[str], console: Console) 
     file, line = where_defined(method)
     summary = inspect.cleandoc(method.__doc__ or "").partition("\n")[0]
     console.print(Text(method.name, "bold").append(f"   {summary}", "not bold"), soft_wrap=True)
-    _say(console, f"{nearby(file)}:{line}, on {DATASET}\n")
+    say(console, f"{nearby(file)}:{line}, on {DATASET}\n")
     for line_ in refused:
-        _say(console, f"Left out, for it does not take these options: {line_}")
+        say(console, f"Left out, for it does not take these options: {line_}")
 
 
 def _lines(finding: Finding, before: Sequence[Finding]) -> Table:
@@ -218,7 +219,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

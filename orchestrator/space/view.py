@@ -21,6 +21,7 @@ from orchestrator.search_space import SearchSpace, packaged_spaces, read_space
 from orchestrator.space.measured import read_measured
 from orchestrator.space.times import Time, about, time_elsewhere, times_here
 from orchestrator.storage import Storage
+from orchestrator.terminal import say
 
 
 def print_spaces(results: str, console: Console) -> None:
@@ -54,7 +55,7 @@ def print_spaces(results: str, console: Console) -> None:
             own = own or said
     console.print(table)
     for note in times.notes():
-        _say(console, note)
+        say(console, note)
 
 
 class _Times:
@@ -112,11 +113,11 @@ def print_space(name: str, data: Path, results: str, console: Console) -> None:
     discover(data)
     readings = list(_readings(name))
     header = readings[0].header
-    _say(console, "\n".join(filter(None, (header.name, header.description.strip()))))
+    say(console, "\n".join(filter(None, (header.name, header.description.strip()))))
     if header.paper:
-        _say(console, f"\npaper: {header.paper.strip()}")
+        say(console, f"\npaper: {header.paper.strip()}")
     if header.published:
-        _say(console, f"\npublished:{_written(header.published)}")
+        say(console, f"\npublished:{_written(header.published)}")
     times = _Times(results)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("command", overflow="fold")
@@ -129,7 +130,7 @@ def print_space(name: str, data: Path, results: str, console: Console) -> None:
     console.print()
     console.print(table)
     for note in times.notes():
-        _say(console, note)
+        say(console, note)
 
 
 def _readings(name: str) -> Iterator[SearchSpace]:
@@ -150,7 +151,3 @@ def _written(published: object) -> str:
         return f" {published.strip()}"
     text = yaml.safe_dump(published, sort_keys=False, allow_unicode=True)
     return "\n" + "\n".join(f"  {line}" for line in text.splitlines())
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

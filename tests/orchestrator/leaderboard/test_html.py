@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -360,31 +359,6 @@ def test_the_head_says_what_where_and_how(page_of: PageOf, grid: list[dict[str, 
     assert facts["run on"] == "2026-03-01 to 2026-03-03"
     assert (facts["Engram"], facts["PyTorch"], facts["device"]) == ("0.1.0", "2.13.0", "cpu")
     assert "GPU" not in facts
-
-
-def test_a_page_of_a_large_sweep_is_small_and_quick(make_record: Make) -> None:
-    records = [
-        make_record(
-            "replay",
-            seed,
-            final=[size / 400 + seed / 100] * 5,
-            settings=f"buffer_size={size}, freeze_depth={frozen}",
-            options={"buffer_size": size, "freeze_depth": frozen},
-            bytes_kept=1000 + size,
-        )
-        for size in range(1, 51)
-        for frozen in range(4)
-        for seed in range(5)
-    ]
-    frame = pd.DataFrame(records)
-    to_html(pool(frame.head()))  # what is loaded once is not counted
-    start = time.process_time()
-    pooled = pool(frame)
-    text = to_html(pooled)
-    spent = time.process_time() - start
-    assert len(pooled.table) == 200
-    assert len(text.encode()) < 2_000_000
-    assert spent < 2, "half a second on a free core"
 
 
 def test_the_page_is_saved_beside_the_table(grid: list[dict[str, Any]], tmp_path: Path) -> None:

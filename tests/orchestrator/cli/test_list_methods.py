@@ -1,38 +1,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from methods.core.registry import method_class, method_names
-from orchestrator import cli
 
-Answer = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Answer:
-    """Runs ``engram list methods`` in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*names: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engram", "list", "methods", *names])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capsys.readouterr()
-
-    return run
+Answer = Callable[..., Any]
 
 
 def test_a_method_is_told_with_its_options_their_defaults_and_meanings(answer: Answer) -> None:
-    status, out, _ = answer("prer")
+    status, out, _ = answer("list", "methods", "prer")
     assert status == 0
     assert out.startswith("prer\nKeep the embeddings of synthetic images of the past")
     assert "\nscenarios: task-incremental\n" in out
@@ -48,16 +28,20 @@ def test_a_method_is_told_with_its_options_their_defaults_and_meanings(answer: A
 
 def test_of_what_an_option_means_the_first_sentence_is_told(answer: Answer) -> None:
     assert "replay_batch" in method_class("replay").Config.model_fields
-    out = answer("replay")[1]
+    out = answer("list", "methods", "replay").out
     assert re.search(r"(?m)^replay_batch +– +Replayed items in each step; .* default\. *$", out)
 
 
 @pytest.mark.parametrize("name", method_names())
 def test_every_option_of_every_method_is_there(name: str, answer: Answer) -> None:
-    status, out, err = answer(name)
+    status, out, err = answer("list", "methods", name)
     assert (status, err) == (0, "")
     assert method_class(name).Config.model_fields.keys() <= {*re.findall(r"(?m)^(\w+) ", out)}
 
 
 def test_an_unknown_method_is_answered_with_the_one_that_was_meant(answer: Answer) -> None:
-    assert answer("perr") == (2, "", "engram: unknown method 'perr'; did you mean 'prer'?\n")
+    assert answer("list", "methods", "perr") == (
+        2,
+        "",
+        "engram: unknown method 'perr'; did you mean 'prer'?\n",
+    )
